@@ -1,0 +1,170 @@
+//! The command line: verbs, what they have in common, and the way from one to the other.
+
+use std::env;
+
+use anstream::ColorChoice;
+use anstyle::AnsiColor;
+use clap::builder::Styles;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::errors::{Failure, Verb};
+use crate::numbers::parse_positive;
+use crate::output::Output;
+use crate::verbs;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln train lenet5                        Train on the digits that kiln carries
+  kiln predict runs/lenet5-mnist 7.png     What does it see?
+  kiln summary lenet5                      Layers, parameters, cost
+  kiln train --help                        Everything about one verb
+
+Exit status: 0 success, 1 failure, 2 wrong use, 130 stopped by Ctrl-C.
+With --json a verb prints one JSON object on standard output and nothing else there;
+rates and metrics are fractions from 0 to 1.";
+
+/// Train, evaluate and run convolutional networks.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kiln",
+    version,
+    styles = STYLES,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Subcommands,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+/// Options of every verb.
+#[derive(Args, Debug)]
+struct Shared {
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Show no progress
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    quiet: bool,
+    /// Colour the output
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Global options",
+        help = "Colour the output: auto (on a terminal, unless NO_COLOR is set), always, never"
+    )]
+    color: Color,
+    /// Threads for tensor operations [default: one per core]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = parse_positive,
+        help_heading = "Global options"
+    )]
+    threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    Train(verbs::train::Train),
+    Eval(verbs::eval::Eval),
+    Predict(verbs::predict::Predict),
+    Forward(verbs::forward::Forward),
+    Summary(verbs::summary::Summary),
+    Models(verbs::models::Models),
+    Data(verbs::data::Data),
+    Devices(verbs::devices::Devices),
+    Bench(verbs::bench::Bench),
+    Completions(verbs::completions::Completions),
+}
+
+/// Parses the arguments and runs the verb.
+pub fn run() -> Verb {
+    let cli = match Cli::try_parse_from(env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return explain(error),
+    };
+    match cli.shared.color {
+        Color::Auto => {}
+        Color::Always => ColorChoice::Always.write_global(),
+        Color::Never => ColorChoice::Never.write_global(),
+    }
+    if let Some(threads) = cli.shared.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|error| Failure::failed(format!("--threads {threads}: {error}")))?;
+    }
+
+    let output = Output { json: cli.shared.json, quiet: cli.shared.quiet };
+    match cli.verb {
+        Subcommands::Train(verb) => verb.run(output),
+        Subcommands::Eval(verb) => verb.run(output),
+        Subcommands::Predict(verb) => verb.run(output),
+        Subcommands::Forward(verb) => verb.run(output),
+        Subcommands::Summary(verb) => verb.run(output),
+        Subcommands::Models(verb) => verb.run(output),
+        Subcommands::Data(verb) => verb.run(output),
+        Subcommands::Devices(verb) => verb.run(output),
+        Subcommands::Bench(verb) => verb.run(output),
+        Subcommands::Completions(verb) => verb.run(output),
+    }
+}
+
+/// Help and version are what was asked for; everything else is wrong use.
+fn explain(error: clap::Error) -> Verb {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe (`kiln --help | head -1`) is no failure.
+            let _ = error.print();
+            Ok(0)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Ok(2)
+        }
+        _ => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_explains_itself_and_shows_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("kiln {}", verb.get_name())), "{}", verb.get_name());
+        }
+    }
+}

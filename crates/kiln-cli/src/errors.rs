@@ -1,0 +1,231 @@
+//! From an error, or a panic, to what the user reads: one `error:` line, one `hint:` line, an exit
+//! status of 2 for wrong use and 1 for a failure. With `--json`, one object `{error, hint}`.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::env;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use anstyle::{AnsiColor, Style};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use serde_json::json;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Why a verb ended early.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    hint: Option<String>,
+    status: u8,
+}
+
+/// What a verb returns: the exit status of a success that isn't quite one, or 0.
+pub type Verb = Result<u8, Failure>;
+
+impl Failure {
+    /// The command asks for something that doesn't exist or can't be: exit status 2.
+    pub fn usage(message: impl Display) -> Self {
+        Failure { message: message.to_string(), hint: None, status: 2 }
+    }
+
+    /// Something went wrong on the way: exit status 1.
+    pub fn failed(message: impl Display) -> Self {
+        Failure { message: message.to_string(), hint: None, status: 1 }
+    }
+
+    /// A file or folder that the system refuses.
+    pub fn file(path: &Path, error: &io::Error) -> Self {
+        Failure::failed(format!("{}: {error}", path.display()))
+    }
+
+    /// What to do about it.
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Keeps what the libraries say. Where they name the remedy after a semicolon it becomes the
+    /// hint; a nearest name stays on the error's own line.
+    fn from_library(error: &dyn Display, wrong_use: bool) -> Self {
+        let text = one_line(&error.to_string());
+        let status = if wrong_use { 2 } else { 1 };
+        match text.split_once("; ") {
+            Some((message, hint)) if !text.contains("did you mean") => {
+                Failure { message: message.into(), hint: Some(hint.into()), status }
+            }
+            _ => Failure { message: text, hint: None, status },
+        }
+    }
+
+    fn report(&self, json: bool) -> ExitCode {
+        // Nobody is left to tell where both streams are closed.
+        let _ = if json {
+            let object = json!({ "error": self.message, "hint": self.hint });
+            writeln!(io::stdout(), "{object}")
+        } else {
+            let mut to = anstream::stderr();
+            writeln!(to, "{ERROR}error:{ERROR:#} {}", self.message).and_then(|()| {
+                self.hint.iter().try_for_each(|hint| writeln!(to, "{HINT}hint:{HINT:#} {hint}"))
+            })
+        };
+        ExitCode::from(self.status)
+    }
+}
+
+impl From<kiln::train::Error> for Failure {
+    fn from(error: kiln::train::Error) -> Self {
+        Failure::from_library(&error, error.is_wrong_use())
+    }
+}
+
+impl From<kiln::models::Error> for Failure {
+    fn from(error: kiln::models::Error) -> Self {
+        kiln::train::Error::from(error).into()
+    }
+}
+
+impl From<kiln::data::Error> for Failure {
+    fn from(error: kiln::data::Error) -> Self {
+        kiln::train::Error::from(error).into()
+    }
+}
+
+impl From<kiln::viz::Error> for Failure {
+    fn from(error: kiln::viz::Error) -> Self {
+        Failure::from_library(&error, false)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::failed(format!("output: {error}"))
+    }
+}
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        let get = |kind| error.get(kind).map(words).unwrap_or_default();
+        let nearest = |kind| match get(kind).as_str() {
+            "" => String::new(),
+            near => format!("; did you mean `{near}`?"),
+        };
+        let message = match error.kind() {
+            ErrorKind::UnknownArgument => format!(
+                "unknown option `{}`{}",
+                get(ContextKind::InvalidArg),
+                nearest(ContextKind::SuggestedArg)
+            ),
+            ErrorKind::InvalidSubcommand => format!(
+                "unknown verb `{}`{}",
+                get(ContextKind::InvalidSubcommand),
+                nearest(ContextKind::SuggestedSubcommand)
+            ),
+            ErrorKind::InvalidValue if !get(ContextKind::ValidValue).is_empty() => format!(
+                "`{}` is no value of {}{}; it takes {}",
+                get(ContextKind::InvalidValue),
+                get(ContextKind::InvalidArg),
+                nearest(ContextKind::SuggestedValue),
+                get(ContextKind::ValidValue)
+            ),
+            ErrorKind::MissingRequiredArgument => {
+                format!("{} is missing", get(ContextKind::InvalidArg))
+            }
+            _ => {
+                let text = error.render().to_string();
+                let paragraph = text.split("\n\n").next().unwrap_or_default();
+                one_line(paragraph.trim_start_matches("error: "))
+            }
+        };
+        Failure::usage(message).hint("`kiln --help` and `kiln VERB --help` show what there is")
+    }
+}
+
+/// A value of clap's error context as words.
+fn words(value: &ContextValue) -> String {
+    match value {
+        ContextValue::String(word) => word.clone(),
+        ContextValue::Strings(words) => words.join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// `text` with its line breaks, and the blanks around them, made single blanks.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Where and why the last panic happened.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Runs the program; no panic gets past it, and none prints more than a user can use.
+pub fn guard(program: impl FnOnce() -> Verb) -> ExitCode {
+    let json = wants_json();
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" ({place})")).unwrap_or_default();
+        let text = format!("{}{place}", one_line(payload(info.payload())));
+        if env::var_os("RUST_BACKTRACE").is_some_and(|wish| wish != "0") {
+            eprintln!("panic: {text}\n{}", Backtrace::force_capture());
+        }
+        if let Ok(mut last) = PANIC.lock() {
+            *last = Some(text);
+        }
+    }));
+
+    match panic::catch_unwind(AssertUnwindSafe(program)) {
+        Ok(Ok(status)) => ExitCode::from(status),
+        Ok(Err(failure)) => failure.report(json),
+        Err(panic) => {
+            let last = PANIC.lock().ok().and_then(|mut last| last.take());
+            let text = last.unwrap_or_else(|| one_line(payload(&*panic)));
+            Failure::failed(format!("kiln met a mistake of its own: {text}"))
+                .hint(concat!(
+                    "please report it with the command you ran at ",
+                    env!("CARGO_PKG_REPOSITORY"),
+                    "/issues; RUST_BACKTRACE=1 shows where it happened"
+                ))
+                .report(json)
+        }
+    }
+}
+
+fn payload(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Whether `--json` is among the arguments, known even where they don't parse.
+fn wants_json() -> bool {
+    env::args_os().skip(1).take_while(|argument| argument != "--").any(|word| word == "--json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_after_a_semicolon_becomes_the_hint() {
+        let failure = Failure::from_library(&"x holds no run; name another folder", true);
+        assert_eq!(failure.message, "x holds no run");
+        assert_eq!(failure.hint.as_deref(), Some("name another folder"));
+        assert_eq!(failure.status, 2);
+    }
+
+    #[test]
+    fn a_nearest_name_stays_on_the_error_line() {
+        let failure = Failure::from_library(&"unknown model `a`; did you mean `b`?", true);
+        assert_eq!(failure.message, "unknown model `a`; did you mean `b`?");
+        assert_eq!(failure.hint, None);
+    }
+
+    #[test]
+    fn line_breaks_never_reach_the_error_line() {
+        assert_eq!(one_line("a\n  b\n\n c"), "a b c");
+    }
+}

@@ -1,0 +1,160 @@
+//! Draws a run as it goes: a bar on standard error where that is a terminal, a line per epoch.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use kiln::train::{EpochRow, Event, Observer, Started, Step};
+
+use crate::numbers::{count, percent, seconds};
+use crate::output::Output;
+use crate::table::{BOLD, FAINT};
+use crate::{interrupt, output};
+
+const BEST: Style = AnsiColor::Green.on_default().bold();
+/// Unreadable samples named one by one; the rest are only counted.
+const NAMED_SKIPS: usize = 5;
+
+/// Watches one run.
+pub struct Progress {
+    output: Output,
+    bar: ProgressBar,
+    steps_done: u64,
+    skipped: usize,
+}
+
+impl Progress {
+    /// A watcher that speaks as `output` says.
+    pub fn new(output: Output) -> Self {
+        Progress { output, bar: ProgressBar::hidden(), steps_done: 0, skipped: 0 }
+    }
+
+    fn line(&self, line: &str) {
+        if !(self.output.quiet) {
+            self.bar.suspend(|| self.output.line(line));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.bar.suspend(|| output::note(text));
+    }
+
+    /// Replaces the bar by one of `length` ticks.
+    fn start_bar(&mut self, length: u64) {
+        self.bar.finish_and_clear();
+        self.bar = if self.output.quiet { ProgressBar::hidden() } else { bar(length) };
+    }
+
+    fn started(&mut self, run: &Started<'_>) {
+        self.line(&format!(
+            "{BOLD}{}{BOLD:#} on {BOLD}{}{BOLD:#} ({}) · {} parameters · {}",
+            run.model,
+            run.dataset,
+            run.source,
+            count(run.parameters as u64),
+            run.device
+        ));
+        self.line(&format!(
+            "{} training, {} validation, {} test images · {} epochs of {} steps · {}",
+            count(run.train as u64),
+            count(run.validation as u64),
+            count(run.test as u64),
+            run.epochs,
+            count(run.steps_per_epoch as u64),
+            run.run.display()
+        ));
+        self.steps_done = run.resumed_at.unwrap_or(0);
+        if run.resumed_at.is_some() {
+            self.line(&format!("continues after step {}", count(self.steps_done)));
+        }
+        self.line("");
+        self.line(&format!(
+            "{FAINT}epoch      loss    top-1  val loss  val top-1      rate  images/s    time{FAINT:#}"
+        ));
+        self.start_bar((run.epochs * run.steps_per_epoch) as u64);
+        self.bar.set_position(self.steps_done);
+        self.bar.reset_eta();
+    }
+
+    fn step(&mut self, step: &Step) {
+        let done = (step.epoch - 1) * step.steps + step.step;
+        self.bar.set_position(done as u64);
+        self.bar.set_message(format!(
+            "epoch {}/{} · loss {:.4} · {} images/s",
+            step.epoch,
+            step.epochs,
+            step.loss,
+            count(step.images_per_second as u64)
+        ));
+    }
+
+    fn epoch(&self, row: &EpochRow) {
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".into());
+        let mut line = format!(
+            "{:>5}  {:>8.4}  {:>7}  {:>8}  {:>9}  {:>8.2e}  {:>8}  {:>6}",
+            row.epoch,
+            row.train_loss,
+            percent(row.train_top1),
+            or_dash(row.validation_loss.map(|loss| format!("{loss:.4}"))),
+            or_dash(row.validation_top1.map(percent)),
+            row.learning_rate,
+            count(row.images_per_second as u64),
+            seconds(row.seconds)
+        );
+        if row.best {
+            let _ = write!(line, "  {BEST}best{BEST:#}");
+        }
+        self.line(&line);
+    }
+
+    fn evaluated(&mut self, done: usize, of: usize) {
+        if self.bar.length() != Some(of as u64) || self.bar.is_finished() {
+            self.start_bar(of as u64);
+        }
+        self.bar.set_message("measuring");
+        self.bar.set_position(done as u64);
+        if done >= of {
+            self.bar.finish_and_clear();
+        }
+    }
+
+    fn skip(&mut self, name: &str, reason: &str) {
+        self.skipped += 1;
+        if self.skipped <= NAMED_SKIPS {
+            self.note(&format!("left out {name}: {reason}"));
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started(run) => self.started(run),
+            Event::Step(step) => self.step(&step),
+            Event::Epoch(row) => self.epoch(row),
+            Event::Evaluated { done, of } => self.evaluated(done, of),
+            Event::Skipped { name, reason } => self.skip(name, reason),
+            Event::Note(text) => self.note(text),
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        interrupt::asked()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        if self.skipped > NAMED_SKIPS {
+            output::note(&format!("left out {} samples in all", count(self.skipped as u64)));
+        }
+    }
+}
+
+/// A bar on standard error; it draws nothing where that is no terminal.
+pub fn bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar:.cyan/dim} {msg} · {eta} left")
+        .expect("the template is well-formed");
+    ProgressBar::new(length).with_style(style.progress_chars("━╸─"))
+}

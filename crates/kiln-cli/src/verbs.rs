@@ -1,0 +1,14 @@
+//! One file per verb.
+
+pub mod bench;
+pub mod completions;
+pub mod data;
+pub mod devices;
+pub mod eval;
+pub mod forward;
+pub mod models;
+pub mod predict;
+pub mod summary;
+pub mod train;
+
+mod subject;

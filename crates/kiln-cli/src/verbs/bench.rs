@@ -1,0 +1,299 @@
+//! `kiln bench`: how fast a network runs here.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use kiln::burn::optim::momentum::MomentumConfig;
+use kiln::burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use kiln::burn::tensor::{Device, Int, Tensor, TensorData};
+use kiln::data::Random;
+use kiln::layers::trace::Layer;
+use kiln::models::{Classifier, Registry, Zoo, trace};
+use serde_json::{Value, json};
+
+use crate::device::{self, Choice};
+use crate::errors::{Failure, Verb};
+use crate::numbers::{bytes, count, parse_input, parse_positive, shape};
+use crate::output::Output;
+use crate::progress::bar;
+use crate::table::{BOLD, Side, Table};
+use crate::verbs::subject::{input_size, model_options};
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln bench lenet5 --batch 128
+  kiln bench lenet5 --batch 128 --mode train     Forward, backward and optimizer
+  kiln bench lenet5 --layers                     Where the time goes
+  kiln bench lenet5 --threads 1
+
+The network has random weights and the images are noise; reading them isn't measured.
+
+JSON: {model, batch, mode, input, device, runs, median_ms, images_per_second, peak_memory_bytes,
+layers: [{name, kind, median_ms}]}; `median_ms` is for one batch, `peak_memory_bytes` is the most
+memory the process has had resident so far (Linux; null elsewhere; a GPU's own memory isn't in it),
+and `layers` is there with --layers only.";
+
+/// Runs before the first that counts.
+const WARM_UP: usize = 2;
+/// Learning rate of training steps: the size of the step doesn't change its cost.
+const RATE: f64 = 1e-3;
+
+/// Measure the speed of a network
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Bench {
+    /// A model's name
+    model: String,
+    /// Change an option of the model; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Images at a time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive)]
+    batch: usize,
+    /// What is measured
+    #[arg(long, value_name = "MODE", default_value = "infer")]
+    mode: Mode,
+    /// Size of an image: channels, height, width [default: the model's]
+    #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
+    input: Option<[usize; 3]>,
+    /// Batches to measure; the median counts
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_positive)]
+    runs: usize,
+    /// Where to compute
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: Choice,
+    /// Also show the time of each layer
+    #[arg(long)]
+    layers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Mode {
+    /// The forward pass
+    Infer,
+    /// Forward pass, backward pass and an optimizer step
+    Train,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Infer => "infer",
+            Mode::Train => "train",
+        }
+    }
+}
+
+impl Bench {
+    /// Measures and prints.
+    pub fn run(self, output: Output) -> Verb {
+        let options = model_options(&self.model, &self.set)?;
+        let input = input_size(&self.model, &options, self.input)?;
+        if self.layers && self.mode == Mode::Train {
+            return Err(Failure::usage("--layers times the forward pass").hint("use --mode infer"));
+        }
+        let opened = device::open(self.device)?;
+        let device = match self.mode {
+            Mode::Infer => opened.device.clone(),
+            Mode::Train => opened.device.clone().autodiff(),
+        };
+        device.seed(1);
+        let network = Zoo.build(&self.model, &options, &device)?;
+        network.check_input(input)?;
+        let [channels, height, width] = input;
+        let images = noise([self.batch, channels, height, width], &device);
+
+        let progress = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(1) };
+        progress.set_length((WARM_UP + self.runs) as u64);
+        let tick = || progress.inc(1);
+        let mut times = match self.mode {
+            Mode::Infer => self.infer(&network, &images, &tick),
+            Mode::Train => self.train(network.clone(), &images, &device, &tick),
+        };
+        progress.finish_and_clear();
+        let median = median(&mut times);
+        let rate = self.batch as f64 / median.as_secs_f64();
+        let peak = peak_memory();
+        let layers = self.layers.then(|| self.time_layers(&network, &images));
+
+        let mut object = json!({
+            "model": self.model,
+            "batch": self.batch,
+            "mode": self.mode.name(),
+            "input": input,
+            "device": opened.backend.name(),
+            "runs": self.runs,
+            "median_ms": milliseconds(median),
+            "images_per_second": rate,
+            "peak_memory_bytes": peak,
+        });
+        if let Some(layers) = &layers {
+            object["layers"] = layers
+                .iter()
+                .map(|(name, kind, time)| {
+                    json!({ "name": name, "kind": kind, "median_ms": milliseconds(*time) })
+                })
+                .collect::<Vec<Value>>()
+                .into();
+        }
+
+        output.result(&object, |to| {
+            writeln!(
+                to,
+                "{BOLD}{}{BOLD:#} {} · batch {} of {} · {}",
+                self.model,
+                self.mode.name(),
+                self.batch,
+                shape(&input),
+                opened.words()
+            )?;
+            writeln!(to, "median       {:.3} ms over {} runs", milliseconds(median), self.runs)?;
+            let (low, high) = (times.first(), times.last());
+            if let Some((low, high)) = low.zip(high) {
+                let (low, high) = (milliseconds(*low), milliseconds(*high));
+                writeln!(to, "range        {low:.3} to {high:.3} ms")?;
+            }
+            writeln!(to, "throughput   {} images/s", count(rate as u64))?;
+            if let Some(peak) = peak {
+                writeln!(to, "peak memory  {}", bytes(peak))?;
+            }
+            if let Some(layers) = &layers {
+                writeln!(to)?;
+                write_layers(layers, to)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn infer<N: Classifier>(
+        &self,
+        network: &N,
+        images: &Tensor<4>,
+        tick: &dyn Fn(),
+    ) -> Vec<Duration> {
+        let once = || {
+            let start = Instant::now();
+            // Reading the scores waits for a GPU to finish.
+            network.forward(images.clone()).into_data();
+            tick();
+            start.elapsed()
+        };
+        (0..WARM_UP).for_each(|_| _ = once());
+        (0..self.runs).map(|_| once()).collect()
+    }
+
+    fn train<N: Classifier>(
+        &self,
+        mut network: N,
+        images: &Tensor<4>,
+        device: &Device,
+        tick: &dyn Fn(),
+    ) -> Vec<Duration> {
+        let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+        let mut optimizer: ModuleOptimizer =
+            SgdConfig::new().with_momentum(Some(momentum)).init();
+        let targets = Tensor::<1, Int>::zeros([self.batch], device);
+        let mut once = || {
+            let start = Instant::now();
+            let (_, loss) = network.loss(images.clone(), targets.clone(), 0.0);
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(RATE, network.clone(), gradients);
+            // An optimizer step returns before a GPU has done it.
+            let _ = device.sync();
+            tick();
+            start.elapsed()
+        };
+        (0..WARM_UP).for_each(|_| _ = once());
+        (0..self.runs).map(|_| once()).collect()
+    }
+}
+
+/// A layer's name, kind and median time.
+type LayerTime = (String, &'static str, Duration);
+
+impl Bench {
+    /// The median time of each layer, from the end of the one before it.
+    fn time_layers<N: Classifier>(&self, network: &N, images: &Tensor<4>) -> Vec<LayerTime> {
+        let runs: Vec<Vec<(String, Layer)>> = (0..WARM_UP + self.runs)
+            .map(|_| trace(network, images.clone(), false).1)
+            .skip(WARM_UP)
+            .collect();
+        let first = runs.first().map_or(&[][..], Vec::as_slice);
+        first
+            .iter()
+            .enumerate()
+            .map(|(at, (name, layer))| {
+                let mut times: Vec<Duration> =
+                    runs.iter().filter_map(|run| Some(run.get(at)?.1.time)).collect();
+                (name.clone(), layer.kind, median(&mut times))
+            })
+            .collect()
+    }
+}
+
+fn write_layers(layers: &[LayerTime], to: &mut dyn Write) -> io::Result<()> {
+    let total: f64 = layers.iter().map(|(.., time)| milliseconds(*time)).sum();
+    let mut table = Table::new(&[
+        ("layer", Side::Left),
+        ("kind", Side::Left),
+        ("ms", Side::Right),
+        ("share", Side::Right),
+    ]);
+    for (name, kind, time) in layers {
+        let time = milliseconds(*time);
+        let share = format!("{:.1} %", 100.0 * time / total);
+        table.row([name.clone(), (*kind).to_owned(), format!("{time:.3}"), share]);
+    }
+    table.total(["total".into(), String::new(), format!("{total:.3}"), String::new()]);
+    table.write(to)
+}
+
+/// Noise from −1 to 1, the same in every process.
+fn noise(shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let mut random = Random::new(&[1]);
+    let values: Vec<f32> =
+        (0..shape.iter().product()).map(|_| random.between(-1.0, 1.0)).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Sorts `times` and returns the middle one, or the mean of the middle two.
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    let half = times.len() / 2;
+    match times.len() {
+        0 => Duration::ZERO,
+        odd if odd % 2 == 1 => times[half],
+        _ => (times[half - 1] + times[half]) / 2,
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// The most memory this process has had resident, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        let mut times = [5, 1, 3, 9].map(Duration::from_millis);
+        assert_eq!(median(&mut times), Duration::from_millis(4));
+        assert_eq!(median(&mut times[..3]), Duration::from_millis(3));
+        assert_eq!(median(&mut []), Duration::ZERO);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_is_known_on_linux() {
+        assert!(peak_memory().unwrap() > 1 << 20);
+    }
+}

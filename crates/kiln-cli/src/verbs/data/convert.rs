@@ -1,0 +1,82 @@
+//! `kiln data convert`: a classification set as image files, one folder per class.
+
+use std::fs;
+use std::path::Path;
+
+use image::{GrayImage, RgbImage};
+use kiln::data::Pixels;
+use serde_json::json;
+
+use super::info;
+use crate::errors::{Failure, Verb};
+use crate::numbers::count;
+use crate::output::{self, Output};
+use crate::progress::bar;
+
+/// Writes `OUT/SPLIT/CLASS/NUMBER.png`.
+pub fn convert(name: &str, data: Option<&Path>, out: &Path, output: Output) -> Verb {
+    let info = info(name)?;
+    if info.task != "classification" {
+        return Err(Failure::usage(format!("{name} can't be converted: it is for {}", info.task))
+            .hint("classification sets become a folder of images per class"));
+    }
+    let splits = kiln::data::open(name, data)?;
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::usage(format!("{} isn't empty", out.display()))
+            .hint("name a new folder with --out"));
+    }
+
+    let parts = [("train", &splits.train), ("test", &splits.test)];
+    let total: usize = parts.iter().map(|(_, part)| part.len()).sum();
+    let bar = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(total as u64) };
+    let mut written = 0;
+    let mut errors = Vec::new();
+    for (split, part) in parts {
+        for class in &splits.classes {
+            let folder = out.join(split).join(class);
+            fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, &error))?;
+        }
+        for index in 0..part.len() {
+            bar.inc(1);
+            match part.sample(index) {
+                Ok(sample) => {
+                    let class = splits.classes.get(sample.label).map_or("unknown", String::as_str);
+                    let file = out.join(split).join(class).join(format!("{index:05}.png"));
+                    save(&sample.pixels, &file)?;
+                    written += 1;
+                }
+                Err(error) => errors.push((part.name(index), error.to_string())),
+            }
+        }
+    }
+    bar.finish_and_clear();
+
+    for (name, error) in &errors {
+        output::note(&format!("{name}: {error}"));
+    }
+    let object = json!({
+        "name": name,
+        "folder": out.display().to_string(),
+        "files": written,
+        "errors": errors.iter().map(|(path, error)| json!({ "path": path, "error": error }))
+            .collect::<Vec<_>>(),
+    });
+    output.result(&object, |to| {
+        writeln!(to, "{} images written to {}", count(written), out.display())
+    })?;
+    Ok(u8::from(!errors.is_empty()))
+}
+
+fn save(pixels: &Pixels, file: &Path) -> Result<(), Failure> {
+    let Pixels { width, height, channels, data } = pixels;
+    let (width, height) = (*width as u32, *height as u32);
+    let saved = match channels {
+        1 => GrayImage::from_raw(width, height, data.clone()).map(|image| image.save(file)),
+        _ => RgbImage::from_raw(width, height, data.clone()).map(|image| image.save(file)),
+    };
+    match saved {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(Failure::failed(format!("{}: {error}", file.display()))),
+        None => Err(Failure::failed(format!("{}: the sample has no such size", file.display()))),
+    }
+}

@@ -1,0 +1,115 @@
+//! `kiln data preview`: a sheet of samples as training sees them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kiln::data::Random;
+use kiln::models::Zoo;
+use kiln::train::{Recipe, recipes};
+use kiln::viz::{Card, contact_sheet};
+use serde_json::json;
+
+use super::{info, picture};
+use crate::errors::{Failure, Verb};
+use crate::numbers::parse_positive;
+use crate::output::{self, Output};
+
+#[derive(Args, Debug)]
+pub struct Preview {
+    /// Data set
+    name: String,
+    /// Folder with the data set; without it the embedded sample is shown
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Recipe whose augmentation is shown [default: the data set's, one that augments if any]
+    #[arg(long, value_name = "RECIPE|MODEL")]
+    recipe: Option<String>,
+    /// Change a value of the recipe, such as augment.rotate=15; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    set: Vec<String>,
+    /// Which part of the data set: train or test
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    split: String,
+    /// Samples on the sheet
+    #[arg(long, value_name = "N", default_value = "40", value_parser = parse_positive)]
+    count: usize,
+    /// The file to write
+    #[arg(long, value_name = "FILE.png", default_value = "preview.png")]
+    out: PathBuf,
+}
+
+impl Preview {
+    /// Draws the sheet.
+    pub fn run(self, output: Output) -> Verb {
+        info(&self.name)?;
+        let mut recipe = self.recipe_to_show()?;
+        for assignment in &self.set {
+            recipe.set(assignment)?;
+        }
+        let splits = kiln::data::open(&self.name, self.data.as_deref())?;
+        let part = splits.get(&self.split).ok_or_else(|| {
+            Failure::usage(format!("{} has no split `{}`", splits.name, self.split))
+                .hint("it has train and test")
+        })?;
+        let augment = &recipe.augment;
+        augment.check()?;
+        if augment.is_identity() {
+            output::note("this recipe changes nothing; try --set augment.rotate=15");
+        }
+
+        let shown = self.count.min(part.len());
+        let mut random = Random::new(&[recipe.seed]);
+        let mut cards = Vec::with_capacity(shown);
+        for number in 0..shown {
+            // Spread over the split, so that sorted data sets show all their classes.
+            let index = number * part.len() / shown;
+            let sample = part.sample(index)?;
+            let pixels = augment.apply(&sample.pixels, &mut random);
+            let caption = splits.classes.get(sample.label).cloned().unwrap_or_default();
+            cards.push(Card::new(picture(&pixels), caption, true));
+        }
+        let title = format!("{} {}", splits.name, self.split);
+        contact_sheet(&title, &cards).save(&self.out)?;
+
+        let object = json!({
+            "name": splits.name,
+            "split": self.split,
+            "count": shown,
+            "augment": augment,
+            "file": self.out.display().to_string(),
+        });
+        output.result(&object, |to| {
+            writeln!(
+                to,
+                "{} samples of {} ({}) as `{}` sees them: {}",
+                shown,
+                splits.name,
+                splits.source,
+                recipe.model,
+                self.out.display()
+            )
+        })
+    }
+
+    /// The recipe asked for, else one of the data set's, preferably one that augments.
+    fn recipe_to_show(&self) -> Result<Recipe, Failure> {
+        if let Some(name) = &self.recipe {
+            let path = Path::new(name);
+            let is_file = path.is_file() && path.extension().is_some_and(|kind| kind == "toml");
+            return Ok(if is_file {
+                Recipe::from_file(&Zoo, path)?
+            } else {
+                Recipe::named(&Zoo, name)?
+            });
+        }
+        let mut fitting: Vec<Recipe> = recipes()
+            .iter()
+            .filter_map(|(name, text)| Recipe::parse(&Zoo, name, text).ok())
+            .filter(|recipe| recipe.dataset == self.name)
+            .collect();
+        fitting.sort_by_key(|recipe| recipe.augment.is_identity());
+        fitting.into_iter().next().ok_or_else(|| {
+            Failure::usage(format!("no recipe trains on {}", self.name)).hint("add --recipe FILE")
+        })
+    }
+}

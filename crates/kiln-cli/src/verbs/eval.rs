@@ -1,0 +1,98 @@
+//! `kiln eval`: how well a network does on a split of a data set.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kiln::models::Zoo;
+use kiln::train::{Subject, evaluate};
+
+use crate::device::{self, Choice};
+use crate::errors::Verb;
+use crate::numbers::{percent, seconds};
+use crate::output::{self, Output};
+use crate::progress::Progress;
+use crate::table::{Side, Table};
+use crate::verbs::subject::{run_of, subject, write_evaluation};
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln eval runs/lenet5-mnist                        The run's best checkpoint
+  kiln eval runs/lenet5-mnist/checkpoints/last --split train
+  kiln eval runs/lenet5-mnist --data mnist/          On the complete MNIST
+  kiln eval lenet5 --weights lenet5.safetensors      Somebody else's weights
+
+JSON: {model, dataset, split, samples, metrics: {top1, top5, loss}, seconds, run, checkpoint,
+skipped, confusion}; `confusion` has a row per true and a column per predicted class.";
+
+/// Measure a network on a split of its data set
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Eval {
+    /// A run folder, a checkpoint or a model's name
+    #[arg(value_name = "RUN|CHECKPOINT|MODEL")]
+    subject: String,
+    /// Weights for a model: safetensors or PyTorch
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Folder with the data set; without it kiln's embedded sample is used
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Which part of the data set: test or train
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: String,
+    /// Where to compute
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: Choice,
+    /// Change an option of a model; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Eval {
+    /// Measures and prints.
+    pub fn run(self, output: Output) -> Verb {
+        let subject = subject(&self.subject, self.weights, &self.set)?;
+        if let Subject::Model { weights: None, name, .. } = &subject {
+            output::note(&format!("{name} has random weights; --weights FILE loads better ones"));
+        }
+        let opened = device::open(self.device)?;
+        let mut progress = Progress::new(output);
+        let evaluation = evaluate(
+            &Zoo,
+            &subject,
+            self.data.as_deref(),
+            &self.split,
+            &opened.device,
+            &mut progress,
+        )?;
+        drop(progress);
+
+        let mut object = evaluation.json();
+        let checkpoint = evaluation.checkpoint.as_deref();
+        object["run"] =
+            checkpoint.and_then(run_of).map(|run| run.display().to_string()).into();
+        object["checkpoint"] = checkpoint.map(|folder| folder.display().to_string()).into();
+        output.result(&object, |to| {
+            write_evaluation(&evaluation, to)?;
+            writeln!(to, "measured in {} on {}", seconds(evaluation.seconds), opened.words())?;
+            writeln!(to)?;
+            let mut table = Table::new(&[
+                ("class", Side::Left),
+                ("images", Side::Right),
+                ("precision", Side::Right),
+                ("recall", Side::Right),
+                ("F1", Side::Right),
+            ]);
+            let confusion = &evaluation.confusion;
+            for class in 0..confusion.classes() {
+                table.row([
+                    evaluation.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
+                    confusion.support(class).to_string(),
+                    percent(confusion.precision(class)),
+                    percent(confusion.recall(class)),
+                    percent(confusion.f1(class)),
+                ]);
+            }
+            table.write(to)
+        })
+    }
+}

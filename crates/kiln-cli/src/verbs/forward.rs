@@ -1,0 +1,109 @@
+//! `kiln forward`: a tensor in, a tensor out, for parity checks from any language.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kiln::burn::tensor::{Tensor, TensorData};
+use kiln::models::weights::{read_tensors, write_tensors};
+use kiln::models::{Classifier, Zoo};
+use kiln::train::Subject;
+use serde_json::json;
+
+use crate::device::{self, Choice};
+use crate::errors::{Failure, Verb};
+use crate::numbers::shape;
+use crate::output::Output;
+use crate::verbs::subject::{input_size, subject};
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln forward lenet5 --weights lenet5.safetensors --input x.safetensors --output y.safetensors
+  kiln forward runs/lenet5-mnist --input x.safetensors --output y.safetensors
+
+x.safetensors holds one f32 tensor `input`, already preprocessed, batch × channels × height ×
+width; y.safetensors then holds one f32 tensor `output`: a classifier's raw scores, batch × classes.
+
+JSON: {model, input, output, file}, with the two shapes and the written file";
+
+/// Run a network on a tensor file, without any preprocessing
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Forward {
+    /// A model's name, a checkpoint or a run folder
+    #[arg(value_name = "MODEL|CHECKPOINT")]
+    subject: String,
+    /// Weights for a model: safetensors or PyTorch
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// File with the tensor `input`
+    #[arg(long, value_name = "X.safetensors")]
+    input: PathBuf,
+    /// File to write the tensor `output` to
+    #[arg(long, value_name = "Y.safetensors")]
+    output: PathBuf,
+    /// Change an option of a model; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where to compute
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: Choice,
+}
+
+impl Forward {
+    /// Computes and writes.
+    pub fn run(self, output: Output) -> Verb {
+        let subject = subject(&self.subject, self.weights, &self.set)?;
+        if let Subject::Model { weights: None, name, .. } = &subject {
+            return Err(Failure::usage(format!("{name} needs weights")).hint("add --weights FILE"));
+        }
+        let (values, size) = read_input(&self.input)?;
+        let device = device::open(self.device)?.device;
+        let ready = subject.load(&Zoo, &device)?;
+        let model = &ready.state.model;
+        let [_, image @ ..] = size;
+        input_size(model, &ready.state.options, Some(image)).map_err(|failure| {
+            failure.hint(format!("{} holds the tensor `input`", self.input.display()))
+        })?;
+        ready.network.check_input(image)?;
+
+        let scores = ready.network.forward(Tensor::from_data(values, &device));
+        let dims = scores.dims();
+        write_tensors(&self.output, BTreeMap::from([("output".to_owned(), scores.into_data())]))?;
+
+        let object = json!({
+            "model": model,
+            "input": size,
+            "output": dims,
+            "file": self.output.display().to_string(),
+        });
+        output.result(&object, |to| {
+            writeln!(
+                to,
+                "{model}: input {} → output {} in {}",
+                shape(&size),
+                shape(&dims),
+                self.output.display()
+            )
+        })
+    }
+}
+
+/// The tensor `input` of a safetensors file, and its shape.
+fn read_input(path: &Path) -> Result<(TensorData, [usize; 4]), Failure> {
+    let wrong = |what: String| {
+        Failure::failed(format!("{}: {what}", path.display()))
+            .hint("it must hold one f32 tensor `input`, batch × channels × height × width")
+    };
+    let mut tensors = read_tensors(path)?;
+    let Some(input) = tensors.remove("input") else {
+        let names: Vec<String> = tensors.into_keys().collect();
+        return Err(wrong(format!("no tensor `input`, but: {}", names.join(", "))));
+    };
+    if !input.dtype().is_float() {
+        return Err(wrong(format!("`input` holds {:?}, not floats", input.dtype())));
+    }
+    match <[usize; 4]>::try_from(&input.shape()[..]) {
+        Ok(size) if !size.contains(&0) => Ok((input, size)),
+        _ => Err(wrong(format!("`input` has shape {:?}", &input.shape()[..]))),
+    }
+}

@@ -1,0 +1,271 @@
+//! `kiln predict`: what a network sees in image files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kiln::data::decode;
+use kiln::models::Zoo;
+use kiln::train::{Prediction, Subject, predict};
+use kiln::viz::{Card, contact_sheet};
+use serde_json::{Value, json};
+
+use crate::device::{self, Choice};
+use crate::errors::{Failure, Verb};
+use crate::numbers::{count, parse_fraction, parse_positive, percent};
+use crate::output::{self, Output};
+use crate::progress::bar;
+use crate::table::{BOLD, FAINT};
+use crate::verbs::data::picture;
+use crate::verbs::subject::subject;
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln predict runs/lenet5-mnist 7.png               The run's best checkpoint
+  kiln predict runs/lenet5-mnist photos/ '*.jpg'     Folders are searched recursively
+  kiln predict runs/lenet5-mnist photos/ --out seen  Also write seen/predictions.{json,png}
+  kiln predict lenet5 --weights lenet5.safetensors 7.png
+
+Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
+training; lenet5 expects white digits on black. An image that can't be read is reported, the others
+are still predicted, and the exit status is 1.
+
+JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}";
+
+/// Extensions that a search of a folder picks up.
+const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "gif", "bmp", "webp"];
+/// Cards on the contact sheet of --out.
+const CARDS: usize = 60;
+
+/// Predict the classes of images
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Predict {
+    /// A checkpoint, a run folder, or a model's name with --weights
+    #[arg(value_name = "CHECKPOINT|MODEL")]
+    subject: String,
+    /// Images, folders or patterns
+    #[arg(value_name = "IMAGE|DIR|GLOB", required = true)]
+    images: Vec<String>,
+    /// Weights for a model: safetensors or PyTorch
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Show the K likeliest classes
+    #[arg(long, value_name = "K", default_value = "5", value_parser = parse_positive)]
+    top: usize,
+    /// Leave out what the network is less sure of, from 0 to 1
+    #[arg(long, value_name = "SCORE", value_parser = parse_fraction)]
+    conf: Option<f64>,
+    /// Detectors only: boxes that overlap more than this are one object
+    #[arg(long, value_name = "IOU", value_parser = parse_fraction)]
+    iou: Option<f64>,
+    /// Also write predictions.json and the contact sheet predictions.png here
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Change an option of a model; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where to compute
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: Choice,
+}
+
+/// What came of one image.
+type Seen = (PathBuf, Result<Vec<Prediction>, String>);
+
+impl Predict {
+    /// Predicts and prints.
+    pub fn run(self, output: Output) -> Verb {
+        let subject = subject(&self.subject, self.weights.clone(), &self.set)?;
+        if let Subject::Model { weights: None, name, .. } = &subject {
+            return Err(Failure::usage(format!("{name} needs weights"))
+                .hint("add --weights FILE, or name a run folder or a checkpoint"));
+        }
+        if self.iou.is_some() {
+            output::note("--iou is for detectors; a classifier draws no boxes");
+        }
+        let files = expand(&self.images)?;
+        let device = device::open(self.device)?.device;
+
+        let progress = if output.quiet || files.len() < 100 { None } else { Some(bar(files.len() as u64)) };
+        let mut seen: Vec<Seen> = Vec::with_capacity(files.len());
+        predict(&Zoo, &subject, &files, self.top, &device, &mut |path, result| {
+            let result = result.map(|predictions| self.sure(predictions));
+            seen.push((path.to_owned(), result.map_err(|error| reason(path, &error.to_string()))));
+            progress.iter().for_each(|bar| bar.inc(1));
+        })?;
+        progress.iter().for_each(indicatif::ProgressBar::finish_and_clear);
+
+        let object = object(&seen);
+        if let Some(folder) = &self.out {
+            write_folder(folder, &seen, &object)?;
+        }
+        let failed = seen.iter().filter(|(_, result)| result.is_err()).count();
+        for (path, result) in &seen {
+            if let Err(reason) = result {
+                output::note(&format!("{}: {reason}", path.display()));
+            }
+        }
+        output.result(&object, |to| {
+            for (path, result) in &seen {
+                let Ok(predictions) = result else { continue };
+                let (first, rest) = predictions.split_first().map_or((None, &[][..]), |(a, b)| (Some(a), b));
+                let first = first.map_or("–".to_owned(), |first| {
+                    format!("{BOLD}{}{BOLD:#} {}", first.name, percent(first.score))
+                });
+                let rest: Vec<String> = rest
+                    .iter()
+                    .map(|other| format!("{} {}", other.name, percent(other.score)))
+                    .collect();
+                writeln!(to, "{}: {first}  {FAINT}{}{FAINT:#}", path.display(), rest.join(" · "))?;
+            }
+            if let Some(folder) = &self.out {
+                writeln!(to, "written to {}", folder.display())?;
+            }
+            Ok(())
+        })?;
+        if failed > 0 {
+            output::note(&format!(
+                "{} of {} images could not be read",
+                count(failed as u64),
+                count(seen.len() as u64)
+            ));
+        }
+        Ok(u8::from(failed > 0))
+    }
+
+    fn sure(&self, mut predictions: Vec<Prediction>) -> Vec<Prediction> {
+        predictions.retain(|prediction| prediction.score >= self.conf.unwrap_or(0.0));
+        predictions
+    }
+}
+
+fn object(seen: &[Seen]) -> Value {
+    let images: Vec<Value> = seen
+        .iter()
+        .filter_map(|(path, result)| {
+            let predictions = result.as_ref().ok()?.iter();
+            let predictions: Vec<Value> = predictions
+                .map(|p| json!({ "class": p.class, "name": p.name, "score": p.score }))
+                .collect();
+            Some(json!({ "path": path.display().to_string(), "predictions": predictions }))
+        })
+        .collect();
+    let errors: Vec<Value> = seen
+        .iter()
+        .filter_map(|(path, result)| {
+            let error = result.as_ref().err()?;
+            Some(json!({ "path": path.display().to_string(), "error": error }))
+        })
+        .collect();
+    json!({ "images": images, "errors": errors })
+}
+
+/// `error` without the path that stands before it anyway.
+fn reason(path: &Path, error: &str) -> String {
+    let path = path.display().to_string();
+    let text = error.lines().next().unwrap_or_default();
+    text.strip_prefix(&path).map_or(text, |rest| rest.trim_start_matches([':', ' '])).to_owned()
+}
+
+/// The files that the arguments mean, in order and each once: folders are searched recursively,
+/// patterns expanded. A name that is nothing of it stays, so that its absence is reported.
+fn expand(arguments: &[String]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for argument in arguments {
+        let path = Path::new(argument);
+        if path.is_dir() {
+            let before = files.len();
+            search(path, &mut files)?;
+            if files.len() == before {
+                return Err(Failure::failed(format!("no images in {argument}"))
+                    .hint(format!("looked for {}", EXTENSIONS.join(", "))));
+            }
+        } else if path.exists() || !argument.contains(['*', '?', '[']) {
+            files.push(path.to_owned());
+        } else {
+            let before = files.len();
+            let found = glob::glob(argument).map_err(|error| {
+                Failure::usage(format!("`{argument}` is no pattern: {}", error.msg))
+            })?;
+            for path in found.flatten() {
+                if path.is_dir() { search(&path, &mut files)? } else { files.push(path) }
+            }
+            if files.len() == before {
+                return Err(Failure::failed(format!("no file matches `{argument}`")));
+            }
+        }
+    }
+    let mut known = BTreeSet::new();
+    files.retain(|file| known.insert(file.clone()));
+    Ok(files)
+}
+
+/// Adds the images below `folder`, sorted by path. Links to folders aren't followed: they may lead
+/// back.
+fn search(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let entries = fs::read_dir(folder).map_err(|error| Failure::file(folder, &error))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let is_folder = path.is_dir() && !path.is_symlink();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        if is_folder {
+            search(&path, files)?;
+        } else if EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Writes `predictions.json` and a contact sheet of the first images.
+fn write_folder(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Failure> {
+    let file = |error| Failure::file(folder, &error);
+    fs::create_dir_all(folder).map_err(file)?;
+    fs::write(folder.join("predictions.json"), format!("{object:#}\n")).map_err(file)?;
+
+    let cards: Vec<Card> = seen
+        .iter()
+        .filter_map(|(path, result)| {
+            let best = result.as_ref().ok()?.first()?;
+            let pixels = decode(path).ok()?;
+            let caption = format!("{} {}", best.name, percent(best.score));
+            Some(Card::new(picture(&pixels), caption, true))
+        })
+        .take(CARDS)
+        .collect();
+    if !cards.is_empty() {
+        let sheet = folder.join("predictions.png");
+        contact_sheet("Predictions", &cards).save(&sheet)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_searched_recursively_and_files_named_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        for name in ["c.PNG", "b/a.jpg", "notes.txt"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let all = folder.path().display().to_string();
+        let files = expand(&[all.clone(), format!("{all}/*.PNG")]).unwrap();
+        let names: Vec<_> = files
+            .iter()
+            .map(|file| file.strip_prefix(folder.path()).unwrap().to_str().unwrap())
+            .collect();
+
+        assert_eq!(names, ["b/a.jpg", "c.PNG"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_stays_for_the_report() {
+        assert_eq!(expand(&["nowhere.png".into()]).unwrap(), [Path::new("nowhere.png")]);
+        assert!(expand(&["nowhere/*.png".into()]).is_err());
+    }
+}

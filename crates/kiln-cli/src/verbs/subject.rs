@@ -1,0 +1,154 @@
+//! What several verbs share: which network an argument means, and how a measurement reads.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use kiln::models::{Options, Registry, Zoo, options};
+use kiln::train::{Evaluation, Subject};
+use serde_json::Value;
+
+use crate::errors::Failure;
+use crate::numbers::{count, percent, shape};
+use crate::table::BOLD;
+
+/// Most frequent mistakes shown under a measurement.
+const MISTAKES: usize = 5;
+
+/// The network that `text` means: a registry model, a checkpoint or a run folder.
+///
+/// # Errors
+///
+/// Wrong use with the nearest name if it is neither, or if `weights` or `set` don't go with it.
+pub fn subject(text: &str, weights: Option<PathBuf>, set: &[String]) -> Result<Subject, Failure> {
+    if is_model(text) {
+        let options = model_options(text, set)?;
+        return Ok(Subject::Model { name: text.to_owned(), options, weights });
+    }
+    let path = Path::new(text);
+    if !path.exists() {
+        return Err(unknown(text));
+    }
+    if weights.is_some() || !set.is_empty() {
+        return Err(Failure::usage(format!(
+            "{text} is a checkpoint and brings its own weights and options"
+        ))
+        .hint("use --weights and --set with a model name only"));
+    }
+    // `RUN/checkpoints/best/model.safetensors` means the checkpoint it lies in.
+    let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    Ok(Subject::Checkpoint(folder.to_owned()))
+}
+
+/// Whether the registry has a model called `text`.
+pub fn is_model(text: &str) -> bool {
+    Zoo.entries().iter().any(|entry| entry.name == text)
+}
+
+/// Every option of `model`, with what `set` changes.
+///
+/// # Errors
+///
+/// If the model or a key is unknown or a value doesn't fit.
+pub fn model_options(model: &str, set: &[String]) -> Result<Options, Failure> {
+    let mut table = Value::Object(Zoo.defaults(model)?);
+    for assignment in set {
+        let assignment = assignment.strip_prefix("options.").unwrap_or(assignment);
+        options::set(&mut table, assignment)?;
+    }
+    match table {
+        Value::Object(table) => Ok(table),
+        _ => Ok(Options::new()),
+    }
+}
+
+/// The size of `model`'s input: `wish`, else the registry's with the channels of `options`.
+///
+/// # Errors
+///
+/// If `wish` has other channels than `options`.
+pub fn input_size(
+    model: &str,
+    options: &Options,
+    wish: Option<[usize; 3]>,
+) -> Result<[usize; 3], Failure> {
+    let [default, height, width] = Zoo.entry(model)?.input;
+    let channels = options.get("in_channels").and_then(Value::as_u64);
+    let channels = channels.map_or(default, |channels| channels as usize);
+    match wish {
+        Some(wish) if wish[0] != channels => Err(Failure::usage(format!(
+            "{model} takes {channels} channels, --input {} has {}",
+            shape(&wish),
+            wish[0]
+        ))
+        .hint(format!("add --set in_channels={}", wish[0]))),
+        Some(wish) => Ok(wish),
+        None => Ok([channels, height, width]),
+    }
+}
+
+fn unknown(text: &str) -> Failure {
+    match Zoo.entry(text) {
+        Err(error) if !looks_like_a_path(text) => Failure::from(error)
+            .hint("name a model (`kiln models` lists them), a run folder or a checkpoint"),
+        _ => Failure::failed(format!("{text}: no such run folder or checkpoint"))
+            .hint("`kiln train` prints the folder that it writes"),
+    }
+}
+
+fn looks_like_a_path(text: &str) -> bool {
+    text.contains(['/', '\\']) || Path::new(text).extension().is_some()
+}
+
+/// The run folder that a checkpoint lies in, if it lies in one.
+pub fn run_of(checkpoint: &Path) -> Option<&Path> {
+    let folder = checkpoint.parent()?;
+    folder.parent().filter(|_| folder.ends_with("checkpoints"))
+}
+
+/// Writes a measurement for people.
+pub fn write_evaluation(evaluation: &Evaluation, to: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        to,
+        "{BOLD}{} on {} ({}, {} images){BOLD:#}",
+        evaluation.model,
+        evaluation.dataset,
+        evaluation.split,
+        count(evaluation.samples as u64)
+    )?;
+    writeln!(to, "top-1       {}", percent(evaluation.top1))?;
+    writeln!(to, "top-5       {}", percent(evaluation.top5))?;
+    writeln!(to, "loss        {:.4}", evaluation.loss)?;
+    let name = |class: usize| evaluation.classes.get(class).map_or("?", String::as_str);
+    let mistakes: Vec<String> = evaluation
+        .confusion
+        .mistakes(MISTAKES)
+        .into_iter()
+        .map(|(truth, taken, times)| format!("{}→{} ×{times}", name(truth), name(taken)))
+        .collect();
+    if !mistakes.is_empty() {
+        writeln!(to, "mistakes    {}", mistakes.join(", "))?;
+    }
+    if evaluation.skipped > 0 {
+        writeln!(to, "left out    {} unreadable images", count(evaluation.skipped as u64))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_in_a_run_folder_names_the_run() {
+        let run = Path::new("runs/a");
+        assert_eq!(run_of(&run.join("checkpoints/best")), Some(run));
+        assert_eq!(run_of(Path::new("best")), None);
+    }
+
+    #[test]
+    fn options_may_be_named_as_in_a_recipe() {
+        let options = |set: &str| model_options("lenet5", &[set.to_owned()]).unwrap();
+        assert_eq!(options("num_classes=7"), options("options.num_classes=7"));
+        assert_eq!(options("num_classes=7")["num_classes"], 7);
+    }
+}

@@ -1,0 +1,95 @@
+//! `kiln summary`: the layers of a network and what they cost.
+
+use clap::Args;
+use kiln::burn::tensor::Device;
+use kiln::models::{Registry, Zoo, summarize};
+use serde_json::json;
+
+use crate::device::{self, Choice};
+use crate::errors::Verb;
+use crate::numbers::{count, parse_input, shape, short};
+use crate::output::Output;
+use crate::table::{BOLD, Side, Table};
+use crate::verbs::subject::{input_size, model_options};
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln summary lenet5
+  kiln summary lenet5 --set num_classes=100
+
+JSON: {model, input, parameters, macs, depth, layers: [{name, kind, output, parameters, macs}]}
+`parameters` are trainable numbers, without running statistics; `macs` are the multiply-adds of
+convolutions and dense layers for one image; `depth` counts those layers on the longest way.";
+
+/// Show a network's layers, parameters and multiply-adds
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Summary {
+    /// A model's name
+    model: String,
+    /// Change an option of the model; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Size of the input: channels, height, width [default: the model's]
+    #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
+    input: Option<[usize; 3]>,
+}
+
+impl Summary {
+    /// Prints the table.
+    pub fn run(self, output: Output) -> Verb {
+        let options = model_options(&self.model, &self.set)?;
+        let input = input_size(&self.model, &options, self.input)?;
+        let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
+        let network = Zoo.build(&self.model, &options, &device)?;
+        let summary = summarize(&network, input, &device)?;
+
+        let object = json!({
+            "model": self.model,
+            "input": input,
+            "parameters": summary.parameters,
+            "macs": summary.macs,
+            "depth": summary.depth,
+            "layers": summary.layers.iter().map(|layer| json!({
+                "name": layer.name,
+                "kind": layer.kind,
+                "output": layer.output,
+                "parameters": layer.parameters,
+                "macs": layer.macs,
+            })).collect::<Vec<_>>(),
+        });
+        output.result(&object, |to| {
+            writeln!(to, "{BOLD}{}{BOLD:#} on {}\n", self.model, shape(&input))?;
+            let mut table = Table::new(&[
+                ("layer", Side::Left),
+                ("kind", Side::Left),
+                ("output", Side::Right),
+                ("parameters", Side::Right),
+                ("multiply-adds", Side::Right),
+            ]);
+            for layer in &summary.layers {
+                table.row([
+                    layer.name.clone(),
+                    layer.kind.to_owned(),
+                    shape(&layer.output),
+                    count(layer.parameters as u64),
+                    count(layer.macs),
+                ]);
+            }
+            table.total([
+                "total".into(),
+                String::new(),
+                String::new(),
+                count(summary.parameters as u64),
+                count(summary.macs),
+            ]);
+            table.write(to)?;
+            writeln!(
+                to,
+                "\n{} trainable parameters · {} multiply-adds an image · depth {}",
+                count(summary.parameters as u64),
+                short(summary.macs),
+                summary.depth
+            )
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! `kiln train --dry-run`: what training would do.
+
+use kiln::train::Plan;
+use serde_json::json;
+
+use crate::errors::Verb;
+use crate::numbers::{bytes, count, shape};
+use crate::output::Output;
+use crate::table::{BOLD, FAINT};
+
+/// Prints the plan.
+pub fn show(plan: &Plan, device: &str, output: Output) -> Verb {
+    let [train, validation, test] = plan.samples;
+    let recipe = &plan.recipe;
+    let object = json!({
+        "model": recipe.model,
+        "dataset": recipe.dataset,
+        "device": device,
+        "parameters": plan.parameters,
+        "input": plan.input,
+        "samples": { "train": train, "validation": validation, "test": test },
+        "epochs": recipe.epochs,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "learning_rates": plan.rates,
+        "parameter_bytes": plan.parameter_bytes,
+        "activation_bytes": plan.activation_bytes,
+        "recipe": recipe.to_toml(),
+    });
+
+    output.result(&object, |to| {
+        let number = |number: usize| count(number as u64);
+        let rates = plan.rates.first().zip(plan.rates.last());
+        let lines = [
+            ("model", format!("{}, {} parameters", recipe.model, number(plan.parameters))),
+            (
+                "data",
+                format!(
+                    "{}: {} training, {} validation, {} test images",
+                    recipe.dataset,
+                    number(train),
+                    number(validation),
+                    number(test)
+                ),
+            ),
+            (
+                "steps",
+                format!(
+                    "{} epochs of {} = {}",
+                    recipe.epochs,
+                    number(plan.steps_per_epoch),
+                    number(recipe.epochs * plan.steps_per_epoch)
+                ),
+            ),
+            ("batch", shape(&plan.input)),
+            (
+                "rate",
+                rates.map_or(String::new(), |(first, last)| {
+                    format!("{first:.2e} in the first epoch, {last:.2e} in the last")
+                }),
+            ),
+            (
+                "memory",
+                format!(
+                    "about {} for parameters, gradients and optimizer, {} for a batch's layers",
+                    bytes(plan.parameter_bytes as u64),
+                    bytes(plan.activation_bytes as u64)
+                ),
+            ),
+            ("device", device.to_owned()),
+        ];
+        for (what, text) in lines {
+            writeln!(to, "{BOLD}{what:<7}{BOLD:#} {text}")?;
+        }
+        writeln!(to, "\n{FAINT}{}{FAINT:#}", recipe.to_toml().trim_end())
+    })
+}

@@ -1,0 +1,34 @@
+//! `kiln bench`.
+
+use crate::{json, keys};
+
+#[test]
+fn speed_is_told_with_the_stable_keys() {
+    let stable = [
+        "batch", "device", "images_per_second", "input", "median_ms", "mode", "model",
+        "peak_memory_bytes", "runs",
+    ];
+    for mode in ["infer", "train"] {
+        let object = json(0, ["bench", "lenet5", "--batch", "4", "--runs", "2", "--mode", mode]);
+        assert_eq!(keys(&object), stable);
+        assert_eq!(object["mode"], mode);
+        let milliseconds = object["median_ms"].as_f64().unwrap();
+        let rate = object["images_per_second"].as_f64().unwrap();
+        assert!((rate - 4e3 / milliseconds).abs() < 1e-6 * rate);
+        if cfg!(target_os = "linux") {
+            assert!(object["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
+        }
+    }
+}
+
+#[test]
+fn layers_are_timed_one_by_one() {
+    let object = json(0, ["bench", "lenet5", "--runs", "2", "--layers"]);
+    let summary = json(0, ["summary", "lenet5"]);
+    let (timed, listed) = (object["layers"].as_array(), summary["layers"].as_array());
+    let names = |layers: Option<&Vec<serde_json::Value>>| {
+        layers.unwrap().iter().map(|layer| layer["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(timed), names(listed));
+    assert!(timed.unwrap().iter().any(|layer| layer["median_ms"].as_f64().unwrap() > 0.0));
+}

@@ -1,0 +1,45 @@
+//! `kiln data`.
+
+use std::fs;
+
+use crate::{json, keys, text};
+
+#[test]
+fn data_sets_are_listed_and_the_sample_is_clean() {
+    let object = json(0, ["data", "list"]);
+    assert_eq!(object["datasets"][0]["name"], "mnist");
+
+    let object = json(0, ["data", "check"]);
+    let mnist = &object["datasets"][0];
+    assert_eq!(mnist["clean"], true);
+    let splits = mnist["splits"].as_array().unwrap();
+    for split in splits {
+        let per_class = split["per_class"].as_array().unwrap();
+        let sum: u64 = per_class.iter().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(split["samples"], sum);
+    }
+}
+
+#[test]
+fn a_preview_is_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sheet.png");
+    let object = json(0, ["data", "preview", "mnist", "--count", "12", "--out", text(&out)]);
+    assert_eq!(keys(&object), ["augment", "count", "file", "name", "split"]);
+    assert!(fs::read(&out).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn converted_digits_lie_in_a_folder_per_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("digits");
+    let object = json(0, ["data", "convert", "mnist", "--out", text(&out)]);
+    let count = |folder: &str| fs::read_dir(out.join(folder)).unwrap().count();
+    let files: usize = (0..10)
+        .flat_map(|class| ["train", "test"].map(|split| count(&format!("{split}/{class}"))))
+        .sum();
+    assert_eq!(object["files"], files);
+
+    let again = json(2, ["data", "convert", "mnist", "--out", text(&out)]);
+    assert!(again["error"].as_str().unwrap().contains("isn't empty"));
+}

@@ -1,0 +1,66 @@
+//! `kiln forward`: tensors in and out.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::{json, short_run, text};
+
+fn write(path: &Path, name: &str, shape: &[usize], values: &[f32]) {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let tensor = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).unwrap();
+    fs::write(path, safetensors::serialize([(name, tensor)], None).unwrap()).unwrap();
+}
+
+#[test]
+fn the_output_holds_a_row_of_scores_per_image_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let [x, y, z] = ["x", "y", "z"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    let values: Vec<f32> = (0..2 * 784).map(|at| (at as f32 * 0.1).sin()).collect();
+    write(&x, "input", &[2, 1, 28, 28], &values);
+    let weights = short_run().join("checkpoints/best/model.safetensors");
+
+    let object = json(
+        0,
+        [
+            "forward", "lenet5", "--weights", text(&weights), "--input", text(&x), "--output",
+            text(&y),
+        ],
+    );
+    assert_eq!(object["output"], serde_json::json!([2, 10]));
+    let bytes = fs::read(&y).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.names(), ["output"]);
+    let tensor = file.tensor("output").unwrap();
+    assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, [2, 10].as_slice()));
+
+    // The checkpoint is the same network.
+    json(0, ["forward", text(short_run()), "--input", text(&x), "--output", text(&z)]);
+    assert_eq!(fs::read(&z).unwrap(), bytes);
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_refused_with_what_was_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let x = folder.path().join("x.safetensors");
+    let y = folder.path().join("y.safetensors");
+    let mut error = |status| {
+        let object = json(
+            status,
+            ["forward", text(short_run()), "--input", text(&x), "--output", text(&y)],
+        );
+        object["error"].as_str().unwrap().to_owned()
+    };
+
+    write(&x, "images", &[1, 1, 28, 28], &[0.0; 784]);
+    assert!(error(1).contains("images"));
+    write(&x, "input", &[1, 784], &[0.0; 784]);
+    assert!(error(1).contains("784"));
+    write(&x, "input", &[1, 3, 28, 28], &[0.0; 3 * 784]);
+    assert!(error(2).contains("3"));
+    fs::write(&x, b"broken").unwrap();
+    assert!(error(1).contains("x.safetensors"));
+    assert!(!y.exists());
+}

@@ -1,0 +1,135 @@
+//! `kiln train` and `kiln eval`: runs, seeds, stopping and going on.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{json, keys, kiln, short_run, text};
+
+const STABLE: [&str; 8] =
+    ["checkpoint", "dataset", "metrics", "model", "run", "samples", "seconds", "split"];
+
+/// Few steps: most of the sample is put aside for validation.
+const FEW: [&str; 2] = ["--set", "validation=0.9"];
+
+fn model_bytes(run: &Path) -> Vec<u8> {
+    fs::read(run.join("checkpoints/last/model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_run_learns_and_leaves_everything_in_its_folder() {
+    let run = short_run();
+    for file in ["recipe.toml", "results.csv", "report.html", "log.txt"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let object = json(0, ["eval", text(run)]);
+    for key in STABLE {
+        assert!(keys(&object).contains(&key), "{key}");
+    }
+    assert_eq!(keys(&object["metrics"]), ["loss", "top1", "top5"]);
+    let top1 = object["metrics"]["top1"].as_f64().unwrap();
+    assert!((0.8..=1.0).contains(&top1), "a fraction: {top1}");
+    assert_eq!(object["run"], text(run));
+    assert_eq!(object["split"], "test");
+
+    let last = json(0, ["eval", text(&run.join("checkpoints/last")), "--split", "train"]);
+    assert_eq!(last["split"], "train");
+}
+
+#[test]
+fn seeds_give_mean_and_spread() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("two");
+    let arguments = ["train", "lenet5", "--epochs", "1", "--seeds", "2", "--out", text(&out)];
+    let object = json(0, arguments.into_iter().chain(FEW));
+    for key in STABLE.into_iter().chain(["spread", "runs"]) {
+        assert!(keys(&object).contains(&key), "{key}");
+    }
+    let runs = object["runs"].as_array().unwrap();
+    let [a, b] = [0, 1].map(|at| runs[at]["metrics"]["top1"].as_f64().unwrap());
+    assert!((object["metrics"]["top1"].as_f64().unwrap() - (a + b) / 2.0).abs() < 1e-12);
+    let spread = (a - b).abs() / 2f64.sqrt();
+    assert!((object["spread"]["top1"].as_f64().unwrap() - spread).abs() < 1e-12);
+    assert_ne!(
+        model_bytes(Path::new(runs[0]["run"].as_str().unwrap())),
+        model_bytes(Path::new(runs[1]["run"].as_str().unwrap()))
+    );
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let object = json(0, ["train", "lenet5", "--dry-run", "--out", text(&out)]);
+    assert_eq!(object["parameters"], 61_750);
+    assert!(object["steps_per_epoch"].as_u64().unwrap() > 0);
+    assert!(!out.exists());
+}
+
+#[test]
+fn plain_lines_when_piped() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let output = kiln(["train", "lenet5", "--epochs", "1", "--out", text(&out)])
+        .args(FEW)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(shown.contains("61,750 parameters") && shown.contains("report.html"), "{shown}");
+    assert!(!shown.contains('\x1b') && !shown.contains('\r'), "{shown}");
+}
+
+#[test]
+fn a_recipe_file_and_a_finished_run_can_be_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = short_run().join("recipe.toml");
+    let out = folder.path().join("again");
+    json(0, ["train", text(&recipe), "--out", text(&out)]);
+    assert_eq!(model_bytes(&out), model_bytes(short_run()), "one recipe, one result");
+
+    let object = json(0, ["train", "--resume", text(&out)]);
+    assert_eq!(object["stopped"], "finished");
+    assert_eq!(model_bytes(&out), model_bytes(short_run()));
+
+    let refused = json(2, ["train", "--resume", text(&out), "--epochs", "7"]);
+    assert!(refused["error"].as_str().unwrap().contains("epochs = 1"), "{refused}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_same_bytes() {
+    use std::process::{Command, Stdio};
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, parted] = ["whole", "parted"].map(|name| folder.path().join(name));
+    let arguments = ["train", "lenet5", "--epochs", "3", "--set", "validation=0.5"];
+    json(0, arguments.into_iter().chain(["--out", text(&whole)]));
+
+    let child = Command::new(assert_cmd::cargo::cargo_bin!("kiln"))
+        .args(arguments)
+        .args(["--out", text(&parted), "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !parted.join("checkpoints/last").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint in a minute");
+        sleep(Duration::from_millis(5));
+    }
+    let stopped = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    let output = child.wait_with_output().unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{object}");
+    assert_eq!(object["stopped"], "interrupted");
+    assert_ne!(model_bytes(&parted), model_bytes(&whole));
+
+    let object = json(0, ["train", "lenet5", "--resume", text(&parted)]);
+    assert_eq!(object["stopped"], "finished");
+    assert_eq!(model_bytes(&parted), model_bytes(&whole));
+    let best = |run: &Path| fs::read(run.join("checkpoints/best/model.safetensors")).unwrap();
+    assert_eq!(best(&parted), best(&whole));
+}

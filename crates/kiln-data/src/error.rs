@@ -1,0 +1,144 @@
+//! What can go wrong between a file and a batch.
+
+use std::path::PathBuf;
+
+/// An error of this crate; its text names the file, sample or key, and what to do where that is known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file or folder.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: "read", "create" ….
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file of a data set does not hold what its format promises.
+    #[error("{file} is damaged or of another kind: {reason}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// An image file cannot be decoded.
+    #[error("cannot decode {file}: {reason}")]
+    Decode {
+        /// The image file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// No built-in data set has this name.
+    #[error("unknown dataset `{name}`{}; known: {known}", suggestion(.nearest))]
+    UnknownDataset {
+        /// The name that was asked for.
+        name: String,
+        /// The known name that resembles it.
+        nearest: Option<String>,
+        /// All known names.
+        known: String,
+    },
+    /// A data set has no embedded sample, so its folder must be named.
+    #[error(
+        "dataset `{name}` has no embedded sample: name its folder with --data, or get it with `kiln data fetch {name}`"
+    )]
+    NoSample {
+        /// The data set.
+        name: String,
+    },
+    /// A folder lacks a file of the data set.
+    #[error("no {file} in {}: is it the folder of `{name}`? `kiln data fetch {name}` gets a complete one", folder.display())]
+    MissingFile {
+        /// The data set.
+        name: String,
+        /// The file, with the spellings that were looked for.
+        file: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// A sample of a data set cannot be used.
+    #[error("sample {name}: {reason}")]
+    Sample {
+        /// Name of the sample.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A setting has no meaning.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The setting, as it is called in a recipe.
+        key: &'static str,
+        /// What is allowed and what was found.
+        reason: String,
+    },
+    /// The code of a data set panicked. That is a bug, so it stops an epoch under either policy.
+    #[error("sample {name}: its data set panicked: {message}")]
+    Panicked {
+        /// Name or number of the sample.
+        name: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// An epoch gave fewer samples than the data set holds.
+    #[error(
+        "the epoch is incomplete: {expected} samples expected, {seen} seen, {skipped} skipped; please report this bug"
+    )]
+    ShortEpoch {
+        /// Samples the epoch should have.
+        expected: usize,
+        /// Samples in its batches.
+        seen: usize,
+        /// Samples reported as unreadable.
+        skipped: usize,
+    },
+    /// A file could not be downloaded from any of its addresses.
+    #[error("cannot download {file}: {reason}")]
+    Download {
+        /// The file.
+        file: String,
+        /// What happened at each address.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The error of a sample, for [`Dataset`](crate::Dataset)s of your own.
+    pub fn sample(name: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Sample { name: name.into(), reason: reason.to_string() }
+    }
+
+    /// Whether something was asked for that does not exist or has no meaning, rather than something
+    /// that failed on the way.
+    pub fn is_wrong_use(&self) -> bool {
+        matches!(self, Self::UnknownDataset { .. } | Self::NoSample { .. } | Self::Setting { .. })
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn malformed(file: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Malformed { file: file.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn decode(file: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Decode { file: file.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn setting(key: &'static str, reason: impl ToString) -> Self {
+        Self::Setting { key, reason: reason.to_string() }
+    }
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}

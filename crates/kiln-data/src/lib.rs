@@ -1,0 +1,52 @@
+//! Data sets, decoding, transforms and batches of kiln.
+//!
+//! An image travels through this crate like this:
+//!
+//! 1. A [`Dataset`] gives a [`Sample`]: 8-bit [`Pixels`] and a label. [`open`] finds the built-in ones, whose small
+//!    real samples are embedded; [`decode`](mod@decode) reads image files; anything of your own implements the trait.
+//! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone.
+//! 3. [`Preprocess`] makes the numbers a network eats: channels, size, mean and deviation.
+//! 4. [`Loader`] does all of it on worker threads and hands over [`Batch`]es, in an order that does not depend on them.
+//!
+//! Only the last step, [`Batch::images`] and [`Batch::labels`], knows tensors.
+//!
+//! ```
+//! use kiln_data::{Loader, LoaderConfig, open};
+//!
+//! let digits = open("mnist", None)?; // the embedded sample
+//! let config = LoaderConfig { batch: 100, ..LoaderConfig::default() };
+//! let loader = Loader::new(digits.test, config, digits.preprocess, None)?;
+//! for batch in loader.epoch(0, 0) {
+//!     assert_eq!(batch?.shape, [100, 1, 28, 28]);
+//! }
+//! # Ok::<(), kiln_data::Error>(())
+//! ```
+
+pub mod augment;
+mod batch;
+pub mod catalog;
+pub mod check;
+pub mod decode;
+mod epoch;
+mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
+pub mod idx;
+pub mod loader;
+mod manifest;
+pub mod preprocess;
+pub mod random;
+mod sample;
+mod split;
+
+pub use augment::Augment;
+pub use batch::{Batch, LoaderConfig, Policy, Skipped};
+pub use catalog::{Info, Splits, list, open};
+pub use decode::decode;
+pub use epoch::Batches;
+pub use error::Error;
+pub use loader::Loader;
+pub use preprocess::Preprocess;
+pub use random::Random;
+pub use sample::{Dataset, Pixels, Sample};
+pub use split::{Subset, split_off};

@@ -1,0 +1,368 @@
+//! Batches from worker threads, in an order that does not depend on the threads.
+//!
+//! The order of an epoch is drawn from (seed, epoch), the changes of a sample from (seed, epoch, its index), so an
+//! epoch is the same with any number of workers and can be entered at any batch. Workers may run ahead of the reader by
+//! [`LoaderConfig::prefetch`] batches and no more, which bounds memory.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::epoch::panic_message;
+use crate::{
+    Augment, Batch, Batches, Dataset, Error, LoaderConfig, Policy, Preprocess, Random, Skipped,
+};
+
+/// Turns a data set into batches, epoch by epoch.
+#[derive(Clone)]
+pub struct Loader(Arc<Work>);
+
+/// What every epoch and every worker needs.
+pub(crate) struct Work {
+    pub dataset: Arc<dyn Dataset>,
+    pub config: LoaderConfig,
+    preprocess: Preprocess,
+    augment: Option<Augment>,
+}
+
+impl Loader {
+    /// A loader of `dataset`; without `augment` the samples are taken as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a batch of 0 samples, and what [`Preprocess::check`] and [`Augment::check`] refuse.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        config: LoaderConfig,
+        preprocess: Preprocess,
+        augment: Option<Augment>,
+    ) -> Result<Self, Error> {
+        if config.batch == 0 {
+            return Err(Error::setting("batch", "0 samples; at least 1 is needed"));
+        }
+        if config.workers > MAX_WORKERS {
+            let reason = format!("{} threads; 0 to {MAX_WORKERS} are possible", config.workers);
+            return Err(Error::setting("loader.workers", reason));
+        }
+        preprocess.check()?;
+        augment.map_or(Ok(()), |augment| augment.check())?;
+        let augment = augment.filter(|augment| !augment.is_identity());
+        Ok(Self(Arc::new(Work { dataset, config, preprocess, augment })))
+    }
+
+    /// Batches of an epoch.
+    pub fn batches(&self) -> usize {
+        let Work { config, .. } = &*self.0;
+        let samples = self.0.dataset.len();
+        if config.drop_last { samples / config.batch } else { samples.div_ceil(config.batch) }
+    }
+
+    /// Samples of an epoch, those skipped included.
+    pub fn samples(&self) -> usize {
+        self.0.dataset.len().min(self.batches() * self.0.config.batch)
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
+        &self.0.dataset
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &LoaderConfig {
+        &self.0.config
+    }
+
+    /// Reads epoch number `epoch` from batch `first_batch` on (0: from its start). Batch k is the same either way.
+    pub fn epoch(&self, epoch: u64, first_batch: usize) -> Batches {
+        Batches::start(Arc::clone(&self.0), epoch, first_batch, self.batches(), self.samples())
+    }
+}
+
+/// More threads than this are a mistake.
+const MAX_WORKERS: usize = 1024;
+
+/// The streams of a seed: one for the order of an epoch, one for each of its samples.
+const ORDER: u64 = 0x4F_5244_4552;
+const SAMPLE: u64 = 0x5341_4D50_4C45;
+
+impl Work {
+    /// The samples in the order of an epoch.
+    pub fn order(&self, epoch: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.dataset.len()).collect();
+        if self.config.shuffle {
+            Random::new(&[ORDER, self.config.seed, epoch]).shuffle(&mut order);
+        }
+        order
+    }
+
+    /// The batch of the samples at `indices`.
+    pub fn batch(&self, epoch: u64, indices: &[usize]) -> Result<Batch, Error> {
+        let Preprocess { channels, height, width, .. } = self.preprocess;
+        let size = self.preprocess.len();
+        let mut batch = Batch {
+            images: vec![0.0; indices.len() * size],
+            shape: [0, channels, height, width],
+            labels: Vec::with_capacity(indices.len()),
+            indices: Vec::with_capacity(indices.len()),
+            skipped: Vec::new(),
+        };
+        for &index in indices {
+            let values = &mut batch.images[batch.labels.len() * size..][..size];
+            match self.sample(epoch, index, values) {
+                Ok(label) => {
+                    batch.labels.push(label);
+                    batch.indices.push(index);
+                }
+                Err(error @ Error::Panicked { .. }) => return Err(error),
+                Err(error) => match self.config.policy {
+                    Policy::Fail => return Err(error),
+                    Policy::Skip => {
+                        let (name, reason) = (self.dataset.name(index), error.to_string());
+                        batch.skipped.push(Skipped { name, reason });
+                    }
+                },
+            }
+        }
+        batch.shape[0] = batch.labels.len();
+        batch.images.truncate(batch.labels.len() * size);
+        Ok(batch)
+    }
+
+    /// Writes the numbers of one sample and returns its label.
+    fn sample(&self, epoch: u64, index: usize, values: &mut [f32]) -> Result<usize, Error> {
+        let read = || {
+            let mut sample = self.dataset.sample(index)?;
+            if let Some(fault) = sample.pixels.fault() {
+                return Err(Error::sample(self.dataset.name(index), fault));
+            }
+            if let Some(augment) = self.augment {
+                let mut random = Random::new(&[SAMPLE, self.config.seed, epoch, index as u64]);
+                sample.pixels = augment.apply(&sample.pixels, &mut random);
+            }
+            let done = self.preprocess.apply_into(&sample.pixels, values);
+            done.map_err(|reason| Error::sample(self.dataset.name(index), reason))?;
+            Ok(sample.label)
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+            Err(Error::Panicked {
+                name: format!("number {index}"),
+                message: panic_message(&*panic),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pixels, Sample, open};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    /// `len` samples of one pixel whose value and label are the index, except where `fault` says otherwise.
+    struct Toy {
+        len: usize,
+        fault: fn(usize) -> Fault,
+        read: AtomicUsize,
+    }
+
+    #[derive(PartialEq)]
+    enum Fault {
+        None,
+        Unreadable,
+        Panic,
+        OddPixels,
+    }
+
+    impl Toy {
+        fn new(len: usize, fault: fn(usize) -> Fault) -> Arc<Self> {
+            Arc::new(Self { len, fault, read: AtomicUsize::new(0) })
+        }
+    }
+
+    impl Dataset for Toy {
+        fn len(&self) -> usize {
+            self.len
+        }
+        fn sample(&self, index: usize) -> Result<Sample, Error> {
+            self.read.fetch_add(1, Ordering::SeqCst);
+            // Uneven work, so that workers overtake each other.
+            thread::sleep(Duration::from_micros(Random::new(&[index as u64]).below(300) as u64));
+            match (self.fault)(index) {
+                Fault::Unreadable => return Err(Error::decode(self.name(index), "it is broken")),
+                Fault::Panic => panic!("sample {index} is cursed"),
+                Fault::OddPixels => {
+                    let pixels = Pixels { width: 2, ..Pixels::black(1, 1, 1) };
+                    return Ok(Sample { pixels, label: 0 });
+                }
+                Fault::None => {}
+            }
+            Ok(Sample { pixels: Pixels::new(1, 1, 1, vec![index as u8])?, label: index })
+        }
+        fn name(&self, index: usize) -> String {
+            format!("toy/{index}.png")
+        }
+        fn label(&self, index: usize) -> usize {
+            index
+        }
+    }
+
+    fn config(batch: usize, workers: usize) -> LoaderConfig {
+        LoaderConfig { batch, workers, shuffle: true, seed: 3, ..LoaderConfig::default() }
+    }
+
+    fn loader(dataset: Arc<dyn Dataset>, config: LoaderConfig) -> Loader {
+        Loader::new(dataset, config, Preprocess::plain(1, 1, 1), None).unwrap()
+    }
+
+    fn whole(loader: &Loader, epoch: u64) -> Vec<Batch> {
+        loader.epoch(epoch, 0).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn the_number_of_workers_changes_nothing() {
+        let augment = Some(Augment { shift: 2.0, rotate: 20.0, scale: 0.2, shear: 5.0 });
+        let epoch = |workers, prefetch| {
+            let digits = open("mnist", None).unwrap();
+            let config = LoaderConfig { prefetch, ..config(64, workers) };
+            let loader = Loader::new(digits.test, config, digits.preprocess, augment).unwrap();
+            whole(&loader, 5)
+        };
+        let alone = epoch(0, 1);
+        assert!(alone == epoch(1, 4) && alone == epoch(3, 1) && alone == epoch(8, 16));
+    }
+
+    #[test]
+    fn every_epoch_has_each_sample_once_in_its_own_order() {
+        let loader = loader(Toy::new(103, |_| Fault::None), config(10, 4));
+        assert_eq!((loader.batches(), loader.samples()), (11, 103));
+        let order =
+            |epoch| whole(&loader, epoch).into_iter().flat_map(|b| b.indices).collect::<Vec<_>>();
+        let (mut first, second) = (order(0), order(1));
+        assert_ne!(first, second);
+        assert_eq!(second, order(1));
+        first.sort_unstable();
+        assert_eq!(first, (0..103).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_epoch_can_be_entered_at_any_batch() {
+        let loader = loader(Toy::new(50, |_| Fault::None), config(7, 3));
+        let all = whole(&loader, 2);
+        for first in [0, 1, 5, 8, 9, usize::MAX] {
+            let rest: Vec<Batch> = loader.epoch(2, first).map(Result::unwrap).collect();
+            assert!(rest == all[first.min(all.len())..], "{first}");
+        }
+    }
+
+    #[test]
+    fn the_last_batch_is_short_or_dropped() {
+        let short =
+            loader(Toy::new(10, |_| Fault::None), LoaderConfig { shuffle: false, ..config(4, 2) });
+        let sizes = |loader: &Loader| whole(loader, 0).iter().map(Batch::len).collect::<Vec<_>>();
+        assert_eq!(sizes(&short), [4, 4, 2]);
+        assert_eq!(whole(&short, 0)[1].labels, [4, 5, 6, 7]);
+
+        let dropped =
+            loader(short.dataset().clone(), LoaderConfig { drop_last: true, ..config(4, 2) });
+        assert_eq!((sizes(&dropped), dropped.batches(), dropped.samples()), (vec![4, 4], 2, 8));
+        assert!(whole(&loader(Toy::new(0, |_| Fault::None), config(4, 2)), 0).is_empty());
+    }
+
+    #[test]
+    fn a_batch_carries_numbers_labels_and_places() {
+        let loader =
+            loader(Toy::new(4, |_| Fault::None), LoaderConfig { shuffle: false, ..config(3, 1) });
+        let batch = &whole(&loader, 0)[0];
+        assert_eq!(batch.images, [0.0, 1.0 / 255.0, 2.0 / 255.0]);
+        assert_eq!(
+            (batch.shape, &batch.labels, &batch.indices),
+            ([3, 1, 1, 1], &vec![0, 1, 2], &vec![0, 1, 2])
+        );
+    }
+
+    #[test]
+    fn skipping_reports_every_broken_sample_and_moves_no_other() {
+        // One in a hundred is broken, and a whole batch of them.
+        let broken = |index: usize| index % 100 == 7 || (320..330).contains(&index);
+        let fault = |index| {
+            if index % 100 == 7 || (320..330).contains(&index) {
+                Fault::Unreadable
+            } else {
+                Fault::None
+            }
+        };
+        let skip = LoaderConfig { policy: Policy::Skip, shuffle: false, ..config(10, 8) };
+        let batches = whole(&loader(Toy::new(1000, fault), skip), 0);
+
+        assert_eq!(batches.len(), 100);
+        let names: Vec<&str> = batches
+            .iter()
+            .flat_map(|batch| &batch.skipped)
+            .map(|skipped| skipped.name.as_str())
+            .collect();
+        let expected: Vec<String> =
+            (0..1000).filter(|&i| broken(i)).map(|i| format!("toy/{i}.png")).collect();
+        assert_eq!(names, expected);
+        assert_eq!(batches[0].skipped[0].reason, "cannot decode toy/7.png: it is broken");
+        assert_eq!(batches[1].indices, (10..20).collect::<Vec<_>>());
+        assert!(batches[32].is_empty() && batches[32].shape == [0, 1, 1, 1]);
+        assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), 980);
+    }
+
+    #[test]
+    fn failing_ends_the_epoch_with_the_first_error_in_order() {
+        let fault = |index| if index >= 25 { Fault::Unreadable } else { Fault::None };
+        for workers in [0, 1, 8] {
+            let config = LoaderConfig { shuffle: false, ..config(10, workers) };
+            let results: Vec<_> = loader(Toy::new(100, fault), config).epoch(0, 0).collect();
+            assert_eq!(results.len(), 3);
+            let message = results[2].as_ref().unwrap_err().to_string();
+            assert_eq!(message, "cannot decode toy/25.png: it is broken");
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_data_set_becomes_an_error() {
+        let fault = |index| if index == 13 { Fault::Panic } else { Fault::None };
+        for workers in [0, 4] {
+            let config = LoaderConfig { policy: Policy::Skip, ..config(5, workers) };
+            let last = loader(Toy::new(40, fault), config).epoch(0, 0).last().unwrap();
+            let message = last.unwrap_err().to_string();
+            assert_eq!(message, "sample number 13: its data set panicked: sample 13 is cursed");
+        }
+    }
+
+    #[test]
+    fn pixels_that_contradict_themselves_are_an_error_with_a_name() {
+        let result =
+            loader(Toy::new(1, |_| Fault::OddPixels), config(1, 1)).epoch(0, 0).next().unwrap();
+        let message = result.unwrap_err().to_string();
+        assert_eq!(message, "sample toy/0.png: 2×1 pixels of 1 channels, but 1 values");
+    }
+
+    #[test]
+    fn workers_stay_within_the_prefetch_and_stop_when_dropped() {
+        let toy = Toy::new(10_000, |_| Fault::None);
+        let config = LoaderConfig { prefetch: 3, ..config(10, 2) };
+        let mut batches = loader(toy.clone(), config).epoch(0, 0);
+        batches.next().unwrap().unwrap();
+        thread::sleep(Duration::from_millis(60));
+        assert_eq!(toy.read.load(Ordering::SeqCst), 40, "one taken and three ahead");
+        drop(batches);
+        assert!(toy.read.load(Ordering::SeqCst) <= 40);
+    }
+
+    #[test]
+    fn settings_without_a_meaning_are_refused() {
+        let toy = Toy::new(1, |_| Fault::None);
+        let refusal = |config, augment| {
+            let made = Loader::new(toy.clone(), config, Preprocess::plain(1, 1, 1), augment);
+            made.err().unwrap().to_string()
+        };
+        assert_eq!(refusal(config(0, 1), None), "batch: 0 samples; at least 1 is needed");
+        assert!(refusal(config(1, 9999), None).starts_with("loader.workers: 9999 threads"));
+        let augment = Some(Augment { scale: 2.0, ..Augment::default() });
+        assert!(refusal(config(1, 1), augment).starts_with("augment.scale: 2;"));
+    }
+}

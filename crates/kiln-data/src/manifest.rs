@@ -1,0 +1,106 @@
+//! `dataset.toml`: what a data set is, where its files are and how a right copy is known.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{Error, Preprocess};
+
+/// The content of a `dataset.toml`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    pub name: String,
+    pub task: String,
+    pub format: Format,
+    pub summary: String,
+    pub licence: String,
+    pub homepage: String,
+    pub classes: Vec<String>,
+    /// Samples of the complete set, per split.
+    pub samples: BTreeMap<String, usize>,
+    /// Samples of the embedded part, per split; empty without one.
+    #[serde(default)]
+    pub sample: BTreeMap<String, usize>,
+    pub preprocess: Preprocess,
+    /// Addresses of folders, tried in this order, to which the names of the files are added.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    #[serde(default)]
+    pub files: Vec<Remote>,
+}
+
+/// How a data set is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    /// Four files as MNIST's, see [`crate::idx`].
+    Idx,
+}
+
+/// A file to download.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "fetch"), expect(dead_code, reason = "only downloads need it"))]
+pub(crate) struct Remote {
+    pub name: String,
+    /// Size in bytes of the published file.
+    pub bytes: u64,
+    /// SHA-256 of the published file, lower-case hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of what is inside a `.gz`, so that a recompressed copy is known to be right too.
+    pub content_sha256: Option<String>,
+}
+
+impl Manifest {
+    /// Parses the text of a `dataset.toml`; `file` is for the message.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Error> {
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| Error::malformed(file, error.message()))?;
+        manifest.preprocess.check()?;
+        let hashes = manifest
+            .files
+            .iter()
+            .flat_map(|remote| std::iter::once(&remote.sha256).chain(&remote.content_sha256));
+        for hash in hashes {
+            if hash.len() != 64 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                return Err(Error::malformed(file, format!("`{hash}` is no SHA-256")));
+            }
+        }
+        let odd =
+            |name: &str| name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']);
+        if let Some(remote) = manifest.files.iter().find(|remote| odd(&remote.name)) {
+            return Err(Error::malformed(file, format!("`{}` is no plain file name", remote.name)));
+        }
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../datasets/mnist/dataset.toml");
+
+    fn refusal(text: &str) -> String {
+        Manifest::parse(text, "dataset.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_one_of_mnist_is_complete() {
+        let mnist = Manifest::parse(GOOD, "dataset.toml").unwrap();
+        assert_eq!((mnist.name.as_str(), mnist.task.as_str()), ("mnist", "classification"));
+        assert_eq!((mnist.classes.len(), mnist.files.len(), mnist.mirrors.len()), (10, 4, 2));
+        assert!(mnist.files.iter().all(|file| file.content_sha256.is_some()));
+    }
+
+    #[test]
+    fn unknown_keys_bad_hashes_and_paths_are_refused() {
+        assert!(refusal(&GOOD.replacen("task", "tusk", 1)).contains("unknown field `tusk`"));
+        assert!(refusal(&GOOD.replace("440fcabf", "440fcabX")).contains("is no SHA-256"));
+        assert!(
+            refusal(&GOOD.replace("name = \"t10k-i", "name = \"../t10k-i"))
+                .contains("no plain file name")
+        );
+    }
+}

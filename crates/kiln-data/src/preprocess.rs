@@ -1,0 +1,239 @@
+//! From 8-bit pixels to the numbers a network eats.
+
+use std::borrow::Cow;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Pixels};
+
+/// Channels, size, mean and deviation of a network's input; saved with every checkpoint.
+///
+/// Pixels are used as they are: a picture drawn dark on light is not inverted for a network that learned light on dark,
+/// as the digits of MNIST are. Invert such a picture before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Mean of each channel, for values between 0 and 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, for values between 0 and 1.
+    pub std: Vec<f32>,
+}
+
+impl Preprocess {
+    /// Values between 0 and 1, neither shifted nor scaled.
+    pub fn plain(channels: usize, height: usize, width: usize) -> Self {
+        Self { channels, height, width, mean: vec![0.0; channels], std: vec![1.0; channels] }
+    }
+
+    /// How many numbers an image becomes.
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether there are none, which [`check`](Self::check) refuses.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks that the settings have a meaning.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] with the key, what is allowed and what was found.
+    pub fn check(&self) -> Result<(), Error> {
+        let Self { channels, height, width, ref mean, ref std } = *self;
+        if channels != 1 && channels != 3 {
+            let reason = format!("{channels}; 1 (grey) or 3 (RGB) are possible");
+            return Err(Error::setting("preprocess.channels", reason));
+        }
+        for (key, side) in [("preprocess.height", height), ("preprocess.width", width)] {
+            if !(1..=MAX_SIDE).contains(&side) {
+                return Err(Error::setting(
+                    key,
+                    format!("{side} pixels; 1 to {MAX_SIDE} are possible"),
+                ));
+            }
+        }
+        for (key, values) in [("preprocess.mean", mean), ("preprocess.std", std)] {
+            if values.len() != channels {
+                let reason = format!("{} values for {channels} channels", values.len());
+                return Err(Error::setting(key, reason));
+            }
+        }
+        if let Some(mean) = mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(Error::setting("preprocess.mean", format!("{mean} is not finite")));
+        }
+        if let Some(std) = std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+            return Err(Error::setting("preprocess.std", format!("{std}; it must be positive")));
+        }
+        Ok(())
+    }
+
+    /// `(value / 255 − mean) / std`, as `[channels, height, width]`.
+    ///
+    /// An image of another size is stretched to this one with antialiasing (the triangle filter, Pillow's `BILINEAR`).
+    /// Grey fills all three channels; colours become grey by their luma (ITU-R BT.601, as Pillow's `L`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] as [`check`](Self::check), [`Error::Sample`] if the fields of `pixels` contradict each other.
+    pub fn apply(&self, pixels: &Pixels) -> Result<Vec<f32>, Error> {
+        self.check()?;
+        let mut values = vec![0.0; self.len()];
+        self.apply_into(pixels, &mut values)
+            .map_err(|reason| Error::sample("of unknown name", reason))?;
+        Ok(values)
+    }
+
+    /// As [`apply`](Self::apply), for settings known to be good, into a slice of [`len`](Self::len).
+    pub(crate) fn apply_into(&self, pixels: &Pixels, values: &mut [f32]) -> Result<(), String> {
+        if let Some(fault) = pixels.fault() {
+            return Err(fault);
+        }
+        let pixels = resized(recoloured(pixels, self.channels), self.width, self.height)?;
+        let area = self.width * self.height;
+        for (channel, plane) in values.chunks_exact_mut(area).enumerate() {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            let source = pixels.data.iter().skip(channel).step_by(self.channels);
+            let normalize = |value: u8| (f32::from(value) / 255.0 - mean) / std;
+            if self.channels == 1 {
+                // Without the stride the compiler can use vectors.
+                plane.iter_mut().zip(&pixels.data).for_each(|(to, &from)| *to = normalize(from));
+            } else {
+                plane.iter_mut().zip(source).for_each(|(to, &from)| *to = normalize(from));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No side of a network's input is longer, in pixels.
+const MAX_SIDE: usize = 1 << 14;
+
+/// `pixels` with 1 or 3 channels.
+fn recoloured(pixels: &Pixels, channels: usize) -> Cow<'_, Pixels> {
+    let Pixels { width, height, ref data, .. } = *pixels;
+    let data = match (pixels.channels, channels) {
+        (1, 3) => data.iter().flat_map(|&grey| [grey; 3]).collect(),
+        (3, 1) => data.chunks_exact(3).map(luma).collect(),
+        _ => return Cow::Borrowed(pixels),
+    };
+    Cow::Owned(Pixels { width, height, channels, data })
+}
+
+/// Pillow's formula: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point, rounded.
+fn luma(rgb: &[u8]) -> u8 {
+    let [red, green, blue] = [rgb[0], rgb[1], rgb[2]].map(u32::from);
+    ((red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// `pixels` stretched to `width` × `height`.
+fn resized(
+    pixels: Cow<'_, Pixels>,
+    width: usize,
+    height: usize,
+) -> Result<Cow<'_, Pixels>, String> {
+    if (pixels.width, pixels.height) == (width, height) {
+        return Ok(pixels);
+    }
+    let channels = pixels.channels;
+    let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let side = |side: usize| u32::try_from(side).map_err(|_| format!("a side of {side} pixels"));
+    let source = ImageRef::new(side(pixels.width)?, side(pixels.height)?, &pixels.data, kind)
+        .map_err(|error| error.to_string())?;
+    let mut target = Image::new(side(width)?, side(height)?, kind);
+    let triangle = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new()
+        .resize(&source, &mut target, &triangle)
+        .map_err(|error| format!("cannot be resized: {error}"))?;
+    Ok(Cow::Owned(Pixels { width, height, channels, data: target.into_vec() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey(width: usize, height: usize, data: Vec<u8>) -> Pixels {
+        Pixels::new(width, height, 1, data).unwrap()
+    }
+
+    #[test]
+    fn normalizes_as_the_formula_says() {
+        let mnist =
+            Preprocess { mean: vec![0.1307], std: vec![0.3081], ..Preprocess::plain(1, 1, 2) };
+        let values = mnist.apply(&grey(2, 1, vec![0, 255])).unwrap();
+        assert_eq!(values, [(0.0 - 0.1307) / 0.3081, (1.0 - 0.1307) / 0.3081]);
+    }
+
+    #[test]
+    fn channels_become_planes_with_their_own_constants() {
+        let rgb = Pixels::new(2, 1, 3, vec![0, 51, 102, 153, 204, 255]).unwrap();
+        let plain = Preprocess::plain(3, 1, 2).apply(&rgb).unwrap();
+        assert_eq!(plain, [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
+
+        let halves = Preprocess {
+            mean: vec![0.0, 0.2, 0.4],
+            std: vec![1.0, 0.5, 0.25],
+            ..Preprocess::plain(3, 1, 2)
+        };
+        let values = halves.apply(&rgb).unwrap();
+        assert_eq!((values[2], values[4], values[5]), (0.0, 0.0, (1.0 - 0.4) / 0.25));
+    }
+
+    #[test]
+    fn grey_fills_three_channels_and_colours_become_luma() {
+        let values = Preprocess::plain(3, 1, 1).apply(&grey(1, 1, vec![255])).unwrap();
+        assert_eq!(values, [1.0; 3]);
+
+        let colours = Pixels::new(4, 1, 3, vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 7, 7, 7]).unwrap();
+        let values = Preprocess::plain(1, 1, 4).apply(&colours).unwrap();
+        assert_eq!(values, [76.0, 150.0, 29.0, 7.0].map(|luma: f32| luma / 255.0));
+    }
+
+    #[test]
+    fn shrinking_averages_instead_of_picking() {
+        // A checkerboard seen from afar is grey. Without antialiasing it would be black or white.
+        let board =
+            (0..64 * 64).map(|i| if (i / 64 + i % 64) % 2 == 0 { 255 } else { 0 }).collect();
+        let values = Preprocess::plain(1, 8, 8).apply(&grey(64, 64, board)).unwrap();
+        assert!(values.iter().all(|value| (value - 0.5).abs() < 0.02), "{values:?}");
+    }
+
+    #[test]
+    fn a_flat_image_stays_flat_at_any_size() {
+        for (width, height) in [(1, 1), (3, 7), (100, 2)] {
+            let pixels = Pixels::new(width, height, 3, vec![200; width * height * 3]).unwrap();
+            let values = Preprocess::plain(3, 5, 9).apply(&pixels).unwrap();
+            assert_eq!(values, vec![200.0 / 255.0; 135]);
+        }
+    }
+
+    #[test]
+    fn settings_without_a_meaning_are_refused_by_their_key() {
+        let good = Preprocess::plain(1, 28, 28);
+        for (bad, key) in [
+            (Preprocess { channels: 2, ..good.clone() }, "preprocess.channels: 2;"),
+            (Preprocess { height: 0, ..good.clone() }, "preprocess.height: 0 pixels;"),
+            (Preprocess { width: 1 << 40, ..good.clone() }, "preprocess.width"),
+            (Preprocess { mean: vec![0.5; 3], ..good.clone() }, "preprocess.mean: 3 values for 1"),
+            (Preprocess { mean: vec![f32::NAN], ..good.clone() }, "preprocess.mean: NaN"),
+            (
+                Preprocess { std: vec![0.0], ..good.clone() },
+                "preprocess.std: 0; it must be positive",
+            ),
+        ] {
+            let message = bad.apply(&Pixels::black(28, 28, 1)).unwrap_err().to_string();
+            assert!(message.starts_with(key), "{message}");
+        }
+        let odd = Pixels { width: 3, ..Pixels::black(2, 2, 1) };
+        assert!(good.apply(&odd).unwrap_err().to_string().contains("but 4 values"));
+    }
+}

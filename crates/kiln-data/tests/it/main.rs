@@ -1,0 +1,126 @@
+//! Tests on real data, which is not part of the repository. They look for it in `$KILN_REAL_DATA`, or else beside the
+//! repository in `../shared/data`, and say "skipped: no real data" where it is not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kiln_data::{Augment, Dataset, Loader, LoaderConfig, check, decode, open};
+
+/// The folder `name` of the real data, if it is there.
+fn real(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let root = std::env::var_os("KILN_REAL_DATA").map_or_else(beside, PathBuf::from);
+    let folder = root.join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: no real data");
+    None
+}
+
+fn counts(dataset: &dyn Dataset) -> Vec<usize> {
+    let mut counts = vec![0; 10];
+    (0..dataset.len()).for_each(|index| counts[dataset.label(index)] += 1);
+    counts
+}
+
+#[test]
+fn real_mnist_has_all_70_000_digits_with_the_known_label_counts() {
+    let Some(folder) = real("mnist") else { return };
+    let digits = open("mnist", Some(&folder)).unwrap();
+    let train = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949];
+    let test = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009];
+    assert_eq!(counts(&*digits.train), train);
+    assert_eq!(counts(&*digits.test), test);
+
+    let report = check::check(&digits, &mut |_, _| ());
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.splits.iter().map(|split| split.samples).sum::<usize>(), 70_000);
+    assert_eq!(
+        (&report.splits[0].per_class[..], &report.splits[1].per_class[..]),
+        (&train[..], &test[..])
+    );
+}
+
+#[test]
+fn real_mnist_begins_with_the_embedded_sample() {
+    let Some(folder) = real("mnist") else { return };
+    let (complete, sample) = (open("mnist", Some(&folder)).unwrap(), open("mnist", None).unwrap());
+    for index in 0..10_000_usize {
+        let ours = match index.checked_sub(8500) {
+            None => sample.train.sample(index),
+            Some(held_out) => sample.test.sample(held_out),
+        };
+        assert!(ours.unwrap() == complete.train.sample(index).unwrap(), "digit {index} differs");
+    }
+}
+
+#[test]
+fn real_mnist_has_the_mean_and_deviation_of_its_preprocessing() {
+    let Some(folder) = real("mnist") else { return };
+    let digits = open("mnist", Some(&folder)).unwrap();
+    let (mut sum, mut squares, mut count) = (0_u64, 0_u64, 0_u64);
+    for index in 0..digits.train.len() {
+        for value in digits.train.sample(index).unwrap().pixels.data {
+            let value = u64::from(value);
+            (sum, squares, count) = (sum + value, squares + value * value, count + 1);
+        }
+    }
+    let mean = sum as f64 / count as f64;
+    let std = (squares as f64 / count as f64 - mean * mean).sqrt();
+    assert!((mean / 255.0 - f64::from(digits.preprocess.mean[0])).abs() < 5e-5);
+    assert!((std / 255.0 - f64::from(digits.preprocess.std[0])).abs() < 5e-5);
+}
+
+#[test]
+fn real_odd_images_give_pixels_or_an_error_that_names_the_file() {
+    let Some(folder) = real("image_corpus") else { return };
+    let (mut read, mut refused) = (0, 0);
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            match decode(&path) {
+                Ok(pixels) => {
+                    read += 1;
+                    assert_eq!(pixels.data.len(), pixels.width * pixels.height * pixels.channels);
+                }
+                Err(error) => {
+                    refused += 1;
+                    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                    assert!(error.to_string().contains(&name), "{error}");
+                }
+            }
+        }
+    }
+    println!("{read} images read, {refused} files refused");
+    assert!(read > 100);
+}
+
+/// Prints images per second; run it with `--run-ignored all --no-capture` on a quiet machine.
+#[test]
+#[ignore = "a measurement"]
+fn real_mnist_loads_faster_than_it_trains() {
+    let Some(folder) = real("mnist") else { return };
+    let digits = open("mnist", Some(&folder)).unwrap();
+    let distorted = Augment { shift: 2.0, rotate: 15.0, scale: 0.15, shear: 10.0 };
+    for workers in [0, 1, 2] {
+        for augment in [None, Some(distorted)] {
+            let config =
+                LoaderConfig { batch: 64, workers, shuffle: true, ..LoaderConfig::default() };
+            let loader =
+                Loader::new(digits.train.clone(), config, digits.preprocess.clone(), augment)
+                    .unwrap();
+            let start = Instant::now();
+            let images: usize = loader.epoch(0, 0).map(|batch| batch.unwrap().len()).sum();
+            let rate = images as f64 / start.elapsed().as_secs_f64();
+            println!("{workers} workers, augmented {}: {rate:.0} images/s", augment.is_some());
+            assert!(rate > 30_000.0);
+        }
+    }
+}

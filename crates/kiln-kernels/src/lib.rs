@@ -1,0 +1,57 @@
+//! CPU kernels of kiln: convolution, dense layers, pooling and the small operations between them, several times faster
+//! than burn's own on the flex device and meaning the same.
+//!
+//! Every function takes and returns burn tensors. On the flex device, in f32, without gradients, it runs our kernels;
+//! anywhere else (another backend, another precision, a tensor that records gradients) it is a composition of burn's
+//! operations. Results of the kernels are channels-last in memory (NHWC behind burn's NCHW shape), which every function
+//! here reads without copying: a network that stays within this crate between its first and last layer converts nothing.
+//!
+//! - The instruction set is chosen at run time: [`Path`].
+//! - Weights are packed at first use and kept as long as the parameter lives.
+//! - Memory comes from a pool: [`release_memory`] empties it.
+//! - Each output is the same sum in the same order for any number of threads, so results are equal to the bit.
+//! - [`set_exact`] turns Winograd convolution off.
+//!
+//! The matrix kernel holds six rows of two vectors in registers and takes its left side through pointers, so that no
+//! input is unrolled; see the private modules `gemm`, `conv` and `pack`.
+
+mod activation;
+#[cfg(feature = "flex")]
+mod buffer;
+#[cfg(feature = "flex")]
+mod cache;
+mod concat;
+mod conv;
+mod dense;
+mod dispatch;
+#[cfg(feature = "flex")]
+mod extension;
+#[cfg(feature = "flex")]
+mod gemm;
+#[cfg(feature = "flex")]
+mod layout;
+mod lrn;
+#[cfg(feature = "flex")]
+mod pack;
+#[cfg(feature = "flex")]
+mod parallel;
+mod pool;
+mod resize;
+mod scale;
+mod simd;
+#[cfg(test)]
+mod testing;
+
+pub use activation::{Activation, activate};
+#[cfg(feature = "flex")]
+pub use buffer::release_memory;
+#[cfg(feature = "flex")]
+pub use cache::cached_weights;
+pub use concat::concat_channels;
+pub use conv::{Algorithm, Branch, Geometry, conv_transpose2d, conv2d, conv2d_branches};
+pub use dense::linear;
+pub use dispatch::{Path, exact, plain, set_exact, set_plain};
+pub use lrn::{Lrn, lrn};
+pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use resize::interpolate;
+pub use scale::scale_channels;

@@ -1,0 +1,300 @@
+//! The loops: a window's pixels are listed once, then the channels pass over them as vectors.
+
+use burn::tensor::Tensor;
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+
+use crate::buffer::Buffer;
+use crate::dispatch::{Path, run_kernel};
+use crate::extension::flex;
+use crate::layout::{self, Map};
+use crate::parallel::{Shared, for_each, for_ranges, part, threads};
+use crate::simd::{LANES, Simd};
+
+/// One axis of the windows.
+#[derive(Clone, Copy)]
+struct Axis {
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    out: usize,
+}
+
+impl Axis {
+    /// As burn's `calculate_pool_output_size`; nothing where no window fits.
+    fn new(size: usize, kernel: usize, stride: usize, padding: (usize, usize), dilation: usize, ceil: bool) -> Option<Self> {
+        if kernel == 0 || stride == 0 || dilation == 0 || size == 0 || padding.0 != padding.1 {
+            return None;
+        }
+        let padding = padding.0;
+        let room = (size + 2 * padding).checked_sub(dilation * (kernel - 1) + 1)?;
+        let mut out = if ceil { room.div_ceil(stride) } else { room / stride } + 1;
+        if ceil && (out - 1) * stride >= size + padding {
+            out -= 1;
+        }
+        Some(Self { size, kernel, stride, padding, dilation, out })
+    }
+
+    /// Input coordinates of the window at `at`, inside the input.
+    fn inside(self, at: usize) -> impl Iterator<Item = usize> + Clone {
+        (0..self.kernel).filter_map(move |k| {
+            (at * self.stride + k * self.dilation).checked_sub(self.padding).filter(|&position| position < self.size)
+        })
+    }
+
+    /// Positions of the window at `at` that count when the padding counts.
+    fn padded(self, at: usize) -> usize {
+        (self.size + 2 * self.padding).saturating_sub(at * self.stride).min(self.kernel)
+    }
+}
+
+/// A window of one output pixel.
+struct Window<'a> {
+    pixels: &'a [*const f32],
+    channels: usize,
+    out: *mut f32,
+    /// One over the number of values to divide by; nothing for the maximum.
+    scale: Option<f32>,
+}
+
+#[inline(always)]
+unsafe fn vector<S: Simd>(w: &Window<'_>, c: usize) -> S::V {
+    // SAFETY: every pixel has a full vector at `c`.
+    unsafe {
+        match w.scale {
+            None => {
+                let mut best = S::splat(f32::NEG_INFINITY);
+                for pixel in w.pixels {
+                    best = S::max_or_nan(best, S::load(pixel.add(c)));
+                }
+                best
+            }
+            Some(scale) => {
+                let mut sum = S::splat(0.0);
+                for pixel in w.pixels {
+                    sum = S::add(sum, S::load(pixel.add(c)));
+                }
+                S::mul(sum, S::splat(scale))
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn window<S: Simd>(w: &Window<'_>) {
+    // SAFETY: every pixel and the output have `channels` floats; the tail is read one by one.
+    unsafe {
+        let mut c = 0;
+        while c + LANES <= w.channels {
+            S::store(w.out.add(c), vector::<S>(w, c));
+            c += LANES;
+        }
+        for c in c..w.channels {
+            let value = match w.scale {
+                None => w.pixels.iter().map(|p| *p.add(c)).fold(f32::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b }),
+                Some(scale) => w.pixels.iter().map(|p| *p.add(c)).sum::<f32>() * scale,
+            };
+            *w.out.add(c) = value;
+        }
+    }
+}
+
+/// Pools with the windows of two axes; `divisor(y, x, inside)` gives the number to divide by, or nothing for the maximum.
+fn pool(path: Path, x: &Map, down: Axis, right: Axis, divisor: impl Fn(usize, usize, usize) -> Option<usize> + Sync) -> Buffer {
+    let channels = x.channels;
+    let mut out = Buffer::new(x.batch * down.out * right.out * channels);
+    let (source, target) = (Shared::of(x.pointer()), Shared::new(out.pointer()));
+    let work = right.out * channels * (down.kernel * right.kernel).div_ceil(2);
+    for_ranges(x.batch * down.out, work, |rows| {
+        let mut pixels = Vec::with_capacity(down.kernel * right.kernel);
+        for row in rows {
+            let (image, oy) = (row / down.out, row % down.out);
+            for ox in 0..right.out {
+                pixels.clear();
+                for y in down.inside(oy) {
+                    let line = (image * x.height + y) * x.width;
+                    for at in right.inside(ox) {
+                        // SAFETY: the pixel lies within the map.
+                        pixels.push(unsafe { source.get().cast_const().add((line + at) * x.step) });
+                    }
+                }
+                let scale = divisor(oy, ox, pixels.len()).map(|count| 1.0 / count as f32);
+                // SAFETY: the pixel lies within the output.
+                let out = unsafe { target.get().add((row * right.out + ox) * channels) };
+                let args = Window { pixels: &pixels, channels, out, scale };
+                run_kernel!(path, window(args: &Window<'_>) with (&args));
+            }
+        }
+    });
+    out
+}
+
+fn finish(out: Buffer, x: &Map, height: usize, width: usize) -> Tensor<4> {
+    crate::extension::tensor(out, layout::layout([x.batch, x.channels, height, width]))
+}
+
+pub(super) fn max(x: &Tensor<4>, o: &MaxPoolOptions<2>) -> Option<Tensor<4>> {
+    let [batch, channels, height, width] = x.dims();
+    if batch * channels == 0 {
+        return None;
+    }
+    let down = Axis::new(height, o.kernel_size[0], o.stride[0], o.padding[0], o.dilation[0], o.ceil_mode)?;
+    let right = Axis::new(width, o.kernel_size[1], o.stride[1], o.padding[1], o.dilation[1], o.ceil_mode)?;
+    let x = Map::of(flex(x)?);
+    Some(finish(pool(Path::best(), &x, down, right, |_, _, _| None), &x, down.out, right.out))
+}
+
+pub(super) fn average(x: &Tensor<4>, o: &AvgPoolOptions<2>) -> Option<Tensor<4>> {
+    let [batch, channels, height, width] = x.dims();
+    if batch * channels == 0 {
+        return None;
+    }
+    let down = Axis::new(height, o.kernel_size[0], o.stride[0], o.padding[0], 1, o.ceil_mode)?;
+    let right = Axis::new(width, o.kernel_size[1], o.stride[1], o.padding[1], 1, o.ceil_mode)?;
+    let x = Map::of(flex(x)?);
+    Some(finish(pool(Path::best(), &x, down, right, divisor(down, right, o.count_include_pad)), &x, down.out, right.out))
+}
+
+fn divisor(down: Axis, right: Axis, padding_counts: bool) -> impl Fn(usize, usize, usize) -> Option<usize> + Sync {
+    move |y, x, inside| Some(if padding_counts { down.padded(y) * right.padded(x) } else { inside })
+}
+
+#[inline(always)]
+unsafe fn sum_pixels<S: Simd>(from: *const f32, pixels: usize, step: usize, channels: usize, scale: f32, out: *mut f32) {
+    // SAFETY: `pixels` pixels of `channels` floats are readable, `channels` floats writable.
+    unsafe {
+        let mut c = 0;
+        while c + LANES <= channels {
+            // Four sums, so that an addition need not wait for the one before.
+            let mut sums = [S::splat(0.0); 4];
+            let mut p = 0;
+            while p + 4 <= pixels {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::add(*sum, S::load(from.add((p + i) * step + c)));
+                }
+                p += 4;
+            }
+            for p in p..pixels {
+                sums[0] = S::add(sums[0], S::load(from.add(p * step + c)));
+            }
+            let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+            S::store(out.add(c), S::mul(sum, S::splat(scale)));
+            c += LANES;
+        }
+        for c in c..channels {
+            let mut sum = 0.0;
+            for p in 0..pixels {
+                sum += *from.add(p * step + c);
+            }
+            *out.add(c) = sum * scale;
+        }
+    }
+}
+
+pub(super) fn global(x: &Tensor<4>) -> Option<Tensor<4>> {
+    if x.dims().contains(&0) {
+        return None;
+    }
+    let x = Map::of(flex(x)?);
+    let out = global_map(Path::best(), &x);
+    Some(finish(out, &x, 1, 1))
+}
+
+fn global_map(path: Path, x: &Map) -> Buffer {
+    let mut out = Buffer::new(x.batch * x.channels);
+    let (source, target) = (Shared::of(x.pointer()), Shared::new(out.pointer()));
+    let pixels = x.height * x.width;
+    // A task is some vectors of an image's channels: each sum is one task's alone.
+    let vectors = x.channels.div_ceil(LANES);
+    let parts = (threads() * 2).div_ceil(x.batch).clamp(1, vectors.div_ceil(4));
+    for_each(x.batch * parts, x.pixels() * x.channels, |task| {
+        let (image, vectors) = (task / parts, part(vectors, parts, task % parts));
+        let (first, last) = (vectors.start * LANES, (vectors.end * LANES).min(x.channels));
+        // SAFETY: image and channels lie within map and output.
+        let (from, to) = unsafe { (source.get().cast_const().add(image * pixels * x.step + first), target.get().add(image * x.channels + first)) };
+        let scale = 1.0 / pixels as f32;
+        run_kernel!(path, sum_pixels(from: *const f32, pixels: usize, step: usize, channels: usize, scale: f32, out: *mut f32)
+            with (from, pixels, x.step, last - first, scale, to));
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::backend::flex::FlexTensor;
+    use burn::tensor::TensorData;
+    use proptest::prelude::*;
+
+    fn map(values: &[f32], shape: [usize; 4]) -> Map {
+        Map::of(FlexTensor::from_data(TensorData::new(values.to_vec(), shape)))
+    }
+
+    /// The definition; the output in channels-last order.
+    fn naive(x: &[f32], [n, c, h, w]: [usize; 4], down: Axis, right: Axis, maximum: bool, padding_counts: bool) -> Vec<f32> {
+        let mut out = Vec::new();
+        for image in 0..n {
+            for oy in 0..down.out {
+                for ox in 0..right.out {
+                    for channel in 0..c {
+                        let mut values = Vec::new();
+                        for ky in 0..down.kernel {
+                            for kx in 0..right.kernel {
+                                let y = (oy * down.stride + ky * down.dilation) as isize - down.padding as isize;
+                                let at = (ox * right.stride + kx * right.dilation) as isize - right.padding as isize;
+                                if y >= 0 && at >= 0 && (y as usize) < h && (at as usize) < w {
+                                    values.push(x[((image * c + channel) * h + y as usize) * w + at as usize]);
+                                }
+                            }
+                        }
+                        out.push(if maximum {
+                            let nan = values.iter().any(|v| v.is_nan());
+                            if nan { f32::NAN } else { values.iter().copied().fold(f32::NEG_INFINITY, f32::max) }
+                        } else {
+                            let count = if padding_counts { down.padded(oy) * right.padded(ox) } else { values.len() };
+                            values.iter().sum::<f32>() / count as f32
+                        });
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn pools_match_the_naive_loop(
+            n in 1usize..3, c in 1usize..20, h in 1usize..12, w in 1usize..12, kernel in 1usize..5, stride in 1usize..4,
+            padding in 0usize..3, dilation in 1usize..3, ceil: bool, counts: bool, nan: bool, seed in 0u64..1000,
+        ) {
+            let padding = padding.min(kernel / 2);
+            let axis = |size, dilation| Axis::new(size, kernel, stride, (padding, padding), dilation, ceil);
+            let mut x = crate::testing::floats(n * c * h * w, seed);
+            if nan {
+                let at = seed as usize % x.len();
+                x[at] = f32::NAN;
+            }
+            for path in Path::available() {
+                if let (Some(down), Some(right)) = (axis(h, dilation), axis(w, dilation)) {
+                    let out = pool(path, &map(&x, [n, c, h, w]), down, right, |_, _, _| None);
+                    crate::testing::assert_close(&out, &naive(&x, [n, c, h, w], down, right, true, false), 0.0);
+                }
+                if let (Some(down), Some(right)) = (axis(h, 1), axis(w, 1)) {
+                    let out = pool(path, &map(&x, [n, c, h, w]), down, right, divisor(down, right, counts));
+                    crate::testing::assert_close(&out, &naive(&x, [n, c, h, w], down, right, false, counts), 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn global_pooling_is_the_mean(n in 1usize..4, c in 1usize..70, h in 1usize..9, w in 1usize..9, seed in 0u64..1000) {
+            let x = crate::testing::floats(n * c * h * w, seed);
+            let expected: Vec<f32> = x.chunks(h * w).map(|channel| channel.iter().sum::<f32>() / (h * w) as f32).collect();
+            for path in Path::available() {
+                crate::testing::assert_close(&global_map(path, &map(&x, [n, c, h, w])), &expected, 1e-6);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A factor per image and channel: the last step of squeeze-and-excitation, with the block's residual and activation.
+
+use burn::tensor::Tensor;
+
+use crate::activation::Activation;
+
+/// `activation(x · scale + residual)`, the scale spread over height and width.
+///
+/// # Shapes
+/// - x, residual and output: [batch, channels, height, width]
+/// - scale: [batch, channels, 1, 1]
+///
+/// # Panics
+/// If the shapes do not fit together.
+#[must_use]
+pub fn scale_channels(x: Tensor<4>, scale: Tensor<4>, residual: Option<Tensor<4>>, activation: Activation) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(out) = kernel::flex(&x, &scale, residual.as_ref(), activation) {
+        return out;
+    }
+    let scaled = x * scale;
+    activation.burn(match residual {
+        Some(residual) => scaled + residual,
+        None => scaled,
+    })
+}
+
+#[cfg(feature = "flex")]
+mod kernel {
+    use super::{Activation, Tensor};
+    use crate::buffer::Buffer;
+    use crate::dispatch::{Path, run_kernel};
+    use crate::extension::{contiguous, flex as primitive, flex_maybe, floats};
+    use crate::layout::{self, Map};
+    use crate::parallel::{Shared, for_ranges};
+    use crate::simd::{LANES, Simd};
+
+    struct Pixels {
+        count: usize,
+        channels: usize,
+        from: *const f32,
+        step: usize,
+        scale: *const f32,
+        residual: *const f32,
+        residual_step: usize,
+        out: *mut f32,
+        activation: Activation,
+    }
+
+    #[inline(always)]
+    unsafe fn pixels<S: Simd>(a: &Pixels) {
+        // SAFETY: `count` pixels of `channels` floats are readable and writable; tails go through arrays.
+        unsafe {
+            for p in 0..a.count {
+                let (from, out) = (a.from.add(p * a.step), a.out.add(p * a.channels));
+                let residual = if a.residual.is_null() { a.residual } else { a.residual.add(p * a.residual_step) };
+                let mut c = 0;
+                while c + LANES <= a.channels {
+                    let mut value = S::mul(S::load(from.add(c)), S::load(a.scale.add(c)));
+                    if !residual.is_null() {
+                        value = S::add(value, S::load(residual.add(c)));
+                    }
+                    S::store(out.add(c), a.activation.vector::<S>(value));
+                    c += LANES;
+                }
+                let left = a.channels - c;
+                if left > 0 {
+                    let mut tail = [0f32; LANES];
+                    for (i, value) in tail[..left].iter_mut().enumerate() {
+                        *value = *from.add(c + i) * *a.scale.add(c + i);
+                        if !residual.is_null() {
+                            *value += *residual.add(c + i);
+                        }
+                    }
+                    let value = a.activation.vector::<S>(S::load(tail.as_ptr()));
+                    S::store(tail.as_mut_ptr(), value);
+                    std::ptr::copy_nonoverlapping(tail.as_ptr(), out.add(c), left);
+                }
+            }
+        }
+    }
+
+    pub(super) fn flex(x: &Tensor<4>, scale: &Tensor<4>, residual: Option<&Tensor<4>>, activation: Activation) -> Option<Tensor<4>> {
+        let [batch, channels, height, width] = x.dims();
+        let fits = scale.dims() == [batch, channels, 1, 1] && residual.is_none_or(|r| r.dims() == x.dims());
+        if batch * channels * height * width == 0 || !fits {
+            return None;
+        }
+        let (x, scale, residual) = (Map::of(primitive(x)?), contiguous(&primitive(scale)?), flex_maybe(residual)?.map(Map::of));
+        let mut out = Buffer::new(batch * channels * height * width);
+        run(Path::best(), &x, floats(&scale), residual.as_ref(), activation, &mut out);
+        Some(crate::extension::tensor(out, layout::layout([batch, channels, height, width])))
+    }
+
+    fn run(path: Path, x: &Map, scale: &[f32], residual: Option<&Map>, activation: Activation, out: &mut Buffer) {
+        assert_eq!(scale.len(), x.batch * x.channels);
+        let target = Shared::new(out.pointer());
+        let source = Shared::of(x.pointer());
+        // A row of an image has one image's factors.
+        for_ranges(x.batch * x.height, x.width * x.channels, |rows| {
+            for row in rows {
+                let pixel = row * x.width;
+                let args = Pixels {
+                    count: x.width,
+                    channels: x.channels,
+                    // SAFETY: the row lies within the map.
+                    from: unsafe { source.get().cast_const().add(pixel * x.step) },
+                    step: x.step,
+                    scale: scale[row / x.height * x.channels..].as_ptr(),
+                    // SAFETY: the residual has the map's shape.
+                    residual: residual.map_or(std::ptr::null(), |r| unsafe { r.pointer().add(pixel * r.step) }),
+                    residual_step: residual.map_or(0, |r| r.step),
+                    // SAFETY: the row lies within the output.
+                    out: unsafe { target.get().add(pixel * x.channels) },
+                    activation,
+                };
+                run_kernel!(path, pixels(args: &Pixels) with (&args));
+            }
+        });
+    }
+}

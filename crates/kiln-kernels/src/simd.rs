@@ -1,0 +1,48 @@
+//! Eight-lane arithmetic, written once: kernels are generic over [`Simd`] and are compiled per instruction set by
+//! [`run_kernel!`](crate::dispatch). AVX-512 or NEON join by implementing this trait and adding one arm there.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+pub(crate) mod portable;
+
+/// Lanes of one vector; packed weights and tails are laid out in multiples of it.
+pub(crate) const LANES: usize = 8;
+
+/// One instruction set's arithmetic on eight `f32` lanes.
+///
+/// # Safety
+/// Every function may be called only where the instruction set is available, that is inside `run_kernel!`. `load` and
+/// `store` need eight readable or writable floats; no alignment is asked for.
+pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// Eight lanes.
+    type V: Copy;
+    /// Rows of the matrix kernel's register block (its columns are two vectors).
+    const ROWS: usize;
+
+    unsafe fn splat(value: f32) -> Self::V;
+    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn store(to: *mut f32, value: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the hardware can.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c - a * b`.
+    unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; `b` where either is NaN, as the x86 instruction does, so put what may be NaN second.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; `b` where either is NaN.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; NaN where either is NaN.
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V;
+    /// `yes` where `a < b`, else (also where either is NaN) `no`.
+    unsafe fn select_less(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// To the nearest whole number.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// Two to the power of a whole number between -126 and 127.
+    unsafe fn exp2_whole(a: Self::V) -> Self::V;
+    /// Hints that the line at this address will be read soon; any address is fine.
+    unsafe fn prefetch(from: *const f32);
+}

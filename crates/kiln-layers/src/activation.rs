@@ -1,0 +1,84 @@
+//! Activation functions, as a value that a configuration can hold.
+
+use burn::prelude::*;
+use burn::tensor::activation::{leaky_relu, relu, sigmoid, tanh};
+
+/// A function applied to every element of a layer's output.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x`
+    Identity,
+    /// `max(0, x)`
+    Relu,
+    /// `tanh(x)`
+    Tanh,
+    /// `1.7159 tanh(2x / 3)`, so that ±1 maps to ±1 (LeCun et al. 1998, appendix A).
+    ScaledTanh,
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `max(0.1 x, x)`, with darknet's slope.
+    LeakyRelu,
+}
+
+impl Activation {
+    /// Applies the function to every element; the shape stays.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Identity => x,
+            Self::Relu => relu(x),
+            Self::Tanh => tanh(x),
+            Self::ScaledTanh => tanh(x * (2.0 / 3.0)) * 1.7159,
+            Self::Sigmoid => sigmoid(x),
+            Self::LeakyRelu => leaky_relu(x, 0.1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_testkit::{assert_close, device};
+
+    const ALL: [Activation; 6] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::Tanh,
+        Activation::ScaledTanh,
+        Activation::Sigmoid,
+        Activation::LeakyRelu,
+    ];
+
+    #[test]
+    fn each_follows_its_formula() {
+        let formulas: [fn(f32) -> f32; 6] = [
+            |x| x,
+            |x| x.max(0.0),
+            f32::tanh,
+            |x| 1.7159 * (2.0 * x / 3.0).tanh(),
+            |x| 1.0 / (1.0 + (-x).exp()),
+            |x| x.max(0.1 * x),
+        ];
+        let x = [-30.0_f32, -1.5, -0.25, 0.0, 0.25, 1.5, 30.0];
+        for (activation, formula) in ALL.into_iter().zip(formulas) {
+            let y = activation.forward(Tensor::<1>::from_floats(x, &device()));
+
+            assert_close(y, Tensor::from_floats(x.map(formula), &device()));
+        }
+    }
+
+    #[test]
+    fn scaled_tanh_keeps_plus_and_minus_one() {
+        let ones = Tensor::<1>::from_floats([-1.0, 1.0], &device());
+
+        assert_close(Activation::ScaledTanh.forward(ones.clone()), ones);
+    }
+
+    #[test]
+    fn not_a_number_stays_visible() {
+        for activation in ALL {
+            let y = activation.forward(Tensor::<1>::from_floats([f32::NAN], &device()));
+
+            assert!(y.into_scalar::<f32>().is_nan(), "{activation:?}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Convolution, normalization and activation: the unit that most networks are made of.
+//!
+//! Ioffe, Szegedy. *Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+//! Covariate Shift.* ICML 2015. <https://arxiv.org/abs/1502.03167>
+//!
+//! He, Zhang, Ren, Sun. *Delving Deep into Rectifiers.* ICCV 2015 (the initialization).
+//! <https://arxiv.org/abs/1502.01852>
+
+use burn::module::{Initializer, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::prelude::*;
+
+use crate::{Activation, trace};
+
+/// What normalizes the output of a convolution.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// Batch normalization; the convolution then has no bias.
+    Batch,
+    /// Nothing; the convolution has a bias.
+    None,
+}
+
+/// Configuration of a [`ConvBlock`].
+#[derive(Config, Debug)]
+pub struct ConvBlockConfig {
+    /// Channels in and out.
+    pub channels: [usize; 2],
+    /// Side of the square kernel, in pixels.
+    pub kernel: usize,
+    /// Stride in both directions, in pixels.
+    #[config(default = 1)]
+    pub stride: usize,
+    /// Zeros on each side, in pixels; `None` keeps `size / stride` for an odd kernel.
+    pub padding: Option<usize>,
+    /// Distance between the kernel's taps, in pixels.
+    #[config(default = 1)]
+    pub dilation: usize,
+    /// Groups of channels that don't see each other.
+    #[config(default = 1)]
+    pub groups: usize,
+    /// Normalization between the convolution and the activation.
+    #[config(default = "Norm::Batch")]
+    pub norm: Norm,
+    /// Added to the variance by the normalization.
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// Activation after the normalization.
+    #[config(default = "Activation::Relu")]
+    pub activation: Activation,
+    /// Distribution of the kernel's first values: He et al., so that gradients keep their size
+    /// through rectifiers. A bias starts at zero.
+    #[config(
+        default = "Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true }"
+    )]
+    pub initializer: Initializer,
+}
+
+/// `activation(norm(conv(x)))`, with an optional residual input before the activation.
+///
+/// Built by [`ConvBlockConfig`].
+#[derive(Module, Debug)]
+pub struct ConvBlock {
+    /// The convolution; it has a bias only where there is no norm.
+    pub conv: Conv2d,
+    /// The normalization, `None` also once it is folded into the convolution.
+    pub norm: Option<BatchNorm>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl ConvBlockConfig {
+    /// Initializes the block on `device`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if kernel or stride is zero, or if `groups` does not divide both numbers of channels.
+    pub fn init(&self, device: &Device) -> ConvBlock {
+        assert!(self.kernel > 0 && self.stride > 0, "kernel and stride must be positive");
+        let [channels_in, channels_out] = self.channels;
+        let padding = self.padding.unwrap_or(self.dilation * (self.kernel - 1) / 2);
+        let mut conv = Conv2dConfig::new([channels_in, channels_out], [self.kernel; 2])
+            .with_stride([self.stride; 2])
+            .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+            .with_dilation([self.dilation; 2])
+            .with_groups(self.groups)
+            .with_bias(false)
+            .with_initializer(self.initializer.clone())
+            .init(device);
+
+        let norm = match self.norm {
+            Norm::Batch => {
+                let norm = BatchNormConfig::new(channels_out).with_epsilon(self.epsilon);
+                Some(norm.init(device))
+            }
+            Norm::None => {
+                conv.bias = Some(Initializer::Zeros.init([channels_out], device));
+                None
+            }
+        };
+
+        ConvBlock { conv, norm, activation: self.activation }
+    }
+}
+
+impl ConvBlock {
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, height / stride, width / stride]` with the default padding
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.finish(self.convolve(x))
+    }
+
+    /// Like [`forward`](Self::forward), with `residual` added before the activation.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - `residual`: the shape of the output
+    /// - output: `[batch, channels_out, height / stride, width / stride]` with the default padding
+    pub fn forward_residual(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        self.finish(self.convolve(x) + residual)
+    }
+
+    /// The block for inference: its batch normalization, with the statistics it has now, becomes
+    /// part of the kernel and of a bias.
+    #[must_use]
+    pub fn fold(mut self) -> Self {
+        let Some(norm) = self.norm.take() else { return self };
+        let deviation = (norm.running_var.value_sync() + norm.epsilon).sqrt();
+        let scale = norm.gamma.val() / deviation; // [channels_out]
+        let bias = norm.beta.val() - norm.running_mean.value_sync() * scale.clone();
+
+        let channels_out = scale.dims()[0];
+        let scale = scale.reshape([channels_out, 1, 1, 1]);
+        self.conv.weight = self.conv.weight.map(|weight| weight * scale);
+        self.conv.bias = Some(Param::from_tensor(bias));
+        self
+    }
+
+    fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.conv.forward(x);
+        match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
+    }
+
+    fn finish(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = self.activation.forward(x);
+        trace::note(|| {
+            let [_, taps, kernel_height, kernel_width] = self.conv.weight.dims();
+            let [_, outputs @ ..] = y.dims();
+            let macs = outputs.iter().product::<usize>() * taps * kernel_height * kernel_width;
+            let norm = self.norm.iter().flat_map(|norm| [norm.gamma.id, norm.beta.id]);
+            let bias = self.conv.bias.iter().map(|bias| bias.id);
+
+            trace::Layer::new("conv", &y)
+                .with_parameters([self.conv.weight.id].into_iter().chain(bias).chain(norm))
+                .with_macs(macs)
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise, zeroed};
+
+    /// Stride, dilation, groups, a norm with statistics of its own, a leaky activation.
+    fn odd_block(device: &Device) -> ConvBlock {
+        ConvBlockConfig::new([4, 6], 3)
+            .with_stride(2)
+            .with_dilation(2)
+            .with_groups(2)
+            .with_epsilon(1e-3)
+            .with_activation(Activation::LeakyRelu)
+            .init(device)
+    }
+
+    #[test]
+    fn matches_pytorch() {
+        let golden = Golden::open("conv_block");
+        let block = golden.load(odd_block(&device()));
+
+        golden.assert_close("output", block.forward(golden.tensor("input")));
+    }
+
+    #[test]
+    fn folding_the_norm_changes_nothing() {
+        let golden = Golden::open("conv_block");
+        let block = golden.load(odd_block(&device()));
+        let x = golden.tensor("input");
+
+        let folded = block.clone().fold();
+
+        assert!(folded.norm.is_none());
+        assert_close(folded.forward(x.clone()), block.forward(x));
+    }
+
+    #[test]
+    fn the_residual_is_added_before_the_activation() {
+        let block = zeroed(ConvBlockConfig::new([3, 3], 3).init(&device()));
+        let x = noise([2, 3, 5, 4], 1, &device());
+
+        let y = block.forward_residual(x.clone(), x.clone());
+
+        y.to_data().assert_eq(&Activation::Relu.forward(x).to_data(), true); // bit for bit
+    }
+
+    #[test]
+    fn the_default_padding_keeps_size_over_stride() {
+        for (kernel, stride, dilation) in [(1, 1, 1), (3, 1, 1), (3, 2, 1), (5, 2, 1), (3, 1, 3)] {
+            let block = ConvBlockConfig::new([1, 2], kernel)
+                .with_stride(stride)
+                .with_dilation(dilation)
+                .init(&device());
+
+            let [.., height, width] = block.forward(noise([1, 1, 12, 8], 2, &device())).dims();
+
+            assert_eq!([height, width], [12 / stride, 8 / stride], "kernel {kernel}");
+        }
+    }
+
+    #[test]
+    fn a_shifted_image_shifts_the_map() {
+        let block = ConvBlockConfig::new([2, 3], 3)
+            .with_padding(Some(0))
+            .with_norm(Norm::None)
+            .init(&device());
+        let x = noise([1, 2, 9, 9], 3, &device());
+
+        let right = block.forward(x.clone().narrow(3, 1, 8));
+        let whole = block.forward(x);
+
+        assert_close(right, whole.narrow(3, 1, 6));
+    }
+
+    #[test]
+    fn only_a_block_without_norm_has_a_bias() {
+        let plain = ConvBlockConfig::new([1, 2], 3).with_norm(Norm::None).init(&device());
+        let normal = ConvBlockConfig::new([1, 2], 3).init(&device());
+
+        assert!(plain.conv.bias.is_some() && plain.norm.is_none());
+        assert!(normal.conv.bias.is_none() && normal.norm.is_some());
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let device = device().autodiff();
+        let block = ConvBlockConfig::new([2, 4], 3)
+            .with_groups(2)
+            .with_activation(Activation::Tanh)
+            .init(&device);
+
+        assert_gradients(&block, noise([2, 2, 4, 5], 4, &device), |block, x| {
+            block.forward_residual(x.clone(), x.clone().repeat_dim(1, 2))
+        });
+    }
+}

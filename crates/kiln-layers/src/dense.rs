@@ -1,0 +1,88 @@
+//! Fully connected layer with its activation.
+
+use burn::module::Initializer;
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+
+use crate::{Activation, trace};
+
+/// Configuration of a [`Dense`] layer.
+#[derive(Config, Debug)]
+pub struct DenseConfig {
+    /// Features in and out.
+    pub features: [usize; 2],
+    /// Activation of the output.
+    #[config(default = "Activation::Identity")]
+    pub activation: Activation,
+    /// Distribution of the weights' first values: uniform with standard deviation
+    /// `1 / sqrt(features in)`. The bias starts at zero.
+    #[config(default = "Initializer::KaimingUniform { gain: 1.0, fan_out_only: false }")]
+    pub initializer: Initializer,
+}
+
+/// `activation(x W + b)`.
+///
+/// Built by [`DenseConfig`].
+#[derive(Module, Debug)]
+pub struct Dense {
+    /// Weights `[features_in, features_out]` and bias.
+    pub linear: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl DenseConfig {
+    /// Initializes the layer on `device`.
+    pub fn init(&self, device: &Device) -> Dense {
+        let [features_in, features_out] = self.features;
+        let mut linear = LinearConfig::new(features_in, features_out)
+            .with_bias(false)
+            .with_initializer(self.initializer.clone())
+            .init(device);
+        linear.bias = Some(Initializer::Zeros.init([features_out], device));
+
+        Dense { linear, activation: self.activation }
+    }
+}
+
+impl Dense {
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, features_in]`
+    /// - output: `[batch, features_out]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let y = self.activation.forward(self.linear.forward(x));
+        trace::note(|| {
+            let bias = self.linear.bias.iter().map(|bias| bias.id);
+
+            trace::Layer::new("dense", &y)
+                .with_parameters([self.linear.weight.id].into_iter().chain(bias))
+                .with_macs(self.linear.weight.dims().iter().product())
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_testkit::{assert_gradients, device, noise, zeroed};
+
+    #[test]
+    fn zero_weights_give_the_activation_of_zero() {
+        let dense = DenseConfig::new([5, 3]).with_activation(Activation::Sigmoid);
+        let dense = zeroed(dense.init(&device()));
+
+        let y = dense.forward(noise([2, 5], 1, &device()));
+
+        y.to_data().assert_eq(&TensorData::from([[0.5_f32; 3]; 2]), true);
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let device = device().autodiff();
+        let dense = DenseConfig::new([4, 3]).with_activation(Activation::ScaledTanh).init(&device);
+
+        assert_gradients(&dense, noise([3, 4], 2, &device), |dense, x| dense.forward(x));
+    }
+}

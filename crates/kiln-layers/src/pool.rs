@@ -1,0 +1,176 @@
+//! Pooling: burn's layers, seen by the trace.
+
+use burn::nn::PaddingConfig2d;
+use burn::nn::pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
+use burn::prelude::*;
+
+use crate::trace;
+
+/// Configuration of a [`MaxPool`].
+#[derive(Config, Debug)]
+pub struct MaxPoolConfig {
+    /// Side of the square window, in pixels.
+    pub kernel: usize,
+    /// Distance between windows, in pixels.
+    pub stride: usize,
+    /// Border on each side that no window's maximum comes from, in pixels.
+    #[config(default = 0)]
+    pub padding: usize,
+    /// Whether a last window may reach beyond the border.
+    #[config(default = false)]
+    pub ceil: bool,
+}
+
+/// The largest value in each window, per channel.
+///
+/// Built by [`MaxPoolConfig`].
+#[derive(Module, Debug)]
+pub struct MaxPool {
+    pool: MaxPool2d,
+}
+
+/// Configuration of an [`AvgPool`].
+#[derive(Config, Debug)]
+pub struct AvgPoolConfig {
+    /// Side of the square window, in pixels.
+    pub kernel: usize,
+    /// Distance between windows, in pixels.
+    pub stride: usize,
+    /// Zeros on each side, in pixels.
+    #[config(default = 0)]
+    pub padding: usize,
+    /// Whether the zeros of the padding count in the mean.
+    #[config(default = true)]
+    pub count_padding: bool,
+    /// Whether a last window may reach beyond the border.
+    #[config(default = false)]
+    pub ceil: bool,
+}
+
+/// The mean of each window, per channel.
+///
+/// Built by [`AvgPoolConfig`].
+#[derive(Module, Debug)]
+pub struct AvgPool {
+    pool: AvgPool2d,
+}
+
+impl MaxPoolConfig {
+    /// Builds the layer; it has no parameters.
+    pub fn init(&self) -> MaxPool {
+        MaxPool {
+            pool: MaxPool2dConfig::new([self.kernel; 2])
+                .with_strides([self.stride; 2])
+                .with_padding(explicit(self.padding))
+                .with_ceil_mode(self.ceil)
+                .init(),
+        }
+    }
+}
+
+impl AvgPoolConfig {
+    /// Builds the layer; it has no parameters.
+    pub fn init(&self) -> AvgPool {
+        AvgPool {
+            pool: AvgPool2dConfig::new([self.kernel; 2])
+                .with_strides([self.stride; 2])
+                .with_padding(explicit(self.padding))
+                .with_count_include_pad(self.count_padding)
+                .with_ceil_mode(self.ceil)
+                .init(),
+        }
+    }
+}
+
+impl MaxPool {
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels, height, width]`
+    /// - output: `[batch, channels, h, w]`, `h = (height + 2 padding - kernel) / stride + 1`,
+    ///   rounded as configured
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        noted("max_pool", self.pool.forward(x))
+    }
+}
+
+impl AvgPool {
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels, height, width]`
+    /// - output: `[batch, channels, h, w]`, `h = (height + 2 padding - kernel) / stride + 1`,
+    ///   rounded as configured
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        noted("avg_pool", self.pool.forward(x))
+    }
+}
+
+/// The mean of each whole map: any image size becomes one value per channel.
+///
+/// Lin, Chen, Yan. *Network In Network.* ICLR 2014, §3.2. <https://arxiv.org/abs/1312.4400>
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, channels]`
+pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
+    let [batch, channels, height, width] = x.dims();
+    let y = x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]);
+
+    trace::note(|| trace::Layer::new("global_avg_pool", &y));
+    y
+}
+
+fn explicit(padding: usize) -> PaddingConfig2d {
+    PaddingConfig2d::Explicit(padding, padding, padding, padding)
+}
+
+fn noted(kind: &'static str, y: Tensor<4>) -> Tensor<4> {
+    trace::note(|| trace::Layer::new(kind, &y));
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_testkit::{assert_close, assert_gradients, device, noise, nothing};
+
+    #[test]
+    fn max_pooling_ignores_a_small_shift_of_a_lone_peak() {
+        let pool = MaxPoolConfig::new(2, 2).init();
+        let peak_at = |row, column| {
+            Tensor::<4>::zeros([1, 1, 4, 4], &device())
+                .slice_assign(s![.., .., row, column], Tensor::ones([1, 1, 1, 1], &device()))
+        };
+
+        assert_close(pool.forward(peak_at(2, 2)), pool.forward(peak_at(3, 3)));
+    }
+
+    #[test]
+    fn the_mean_of_a_constant_image_is_the_constant() {
+        let x = Tensor::<4>::full([2, 3, 6, 4], 0.75, &device());
+
+        let pooled = AvgPoolConfig::new(2, 2).init().forward(x.clone());
+
+        assert_close(pooled, Tensor::full([2, 3, 3, 2], 0.75, &device()));
+        assert_close(global_avg_pool(x), Tensor::full([2, 3], 0.75, &device()));
+    }
+
+    #[test]
+    fn ceil_mode_keeps_the_last_column() {
+        let x = noise([1, 1, 5, 5], 1, &device());
+        let side = |ceil| MaxPoolConfig::new(2, 2).with_ceil(ceil).init().forward(x.clone()).dims();
+
+        assert_eq!(side(false), [1, 1, 2, 2]);
+        assert_eq!(side(true), [1, 1, 3, 3]);
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let device = device().autodiff();
+        let x = noise([2, 2, 5, 4], 2, &device);
+        let average = AvgPoolConfig::new(3, 2).with_padding(1).init();
+
+        assert_gradients(&nothing(), x.clone(), |_, x| average.forward(x));
+        assert_gradients(&nothing(), x, |_, x| global_avg_pool(x));
+    }
+}

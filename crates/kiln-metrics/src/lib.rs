@@ -1,0 +1,28 @@
+//! Accuracy, confusion and other measures of kiln: plain numbers in, numbers out.
+//!
+//! Nothing here knows tensors, models or data sets. Scores are row-major slices `[samples, classes]`, targets are
+//! class numbers, and every rate is a fraction between 0 and 1.
+//!
+//! - [`Classification`] gathers top-1, top-5, mean loss and a [`Confusion`] over the batches of an evaluation.
+//! - [`Confusion`] counts truth against prediction, and gives precision, recall and F1 of each class.
+//! - [`Spread`] is mean and standard deviation over repeated runs.
+//! - [`softmax`] turns scores into confidences, and [`ranking`] orders classes by score.
+//!
+//! ```
+//! use kiln_metrics::Classification;
+//!
+//! let mut seen = Classification::new(3);
+//! seen.record(&[0.1, 0.7, 0.2, 0.9, 0.0, 0.1], &[1, 2], 0.8); // the second row is wrong
+//! assert_eq!((seen.samples(), seen.top1(), seen.loss()), (2, 0.5, 0.4));
+//! assert_eq!(seen.confusion().count(2, 0), 1);
+//! ```
+
+mod classification;
+mod confusion;
+mod scores;
+mod spread;
+
+pub use classification::Classification;
+pub use confusion::Confusion;
+pub use scores::{best, rank, ranking, softmax};
+pub use spread::Spread;

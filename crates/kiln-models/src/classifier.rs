@@ -1,0 +1,47 @@
+//! What training, evaluation and prediction need to know of an image classifier.
+
+use burn::prelude::*;
+use kiln_layers::cross_entropy;
+
+use crate::Error;
+
+/// A network that gives each class of an image a score.
+pub trait Classifier: Module {
+    /// The scores; the larger, the likelier.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, channels, height, width]`
+    /// - output: `[batch, classes]`
+    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// The scores and the loss that training minimizes: here the mean cross entropy, with label
+    /// smoothing.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, channels, height, width]`
+    /// - `targets`: `[batch]`, each in `0..classes`
+    /// - output: `[batch, classes]` and `[1]`
+    fn loss(
+        &self,
+        images: Tensor<4>,
+        targets: Tensor<1, Int>,
+        smoothing: f32,
+    ) -> (Tensor<2>, Tensor<1>) {
+        let scores = self.forward(images);
+        let loss = cross_entropy(scores.clone(), targets, smoothing);
+        (scores, loss)
+    }
+
+    /// Whether the network takes images of `[channels, height, width]`; any, unless it says
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] names the shape that it takes.
+    fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
+        let _ = image;
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! What can go wrong with a network, its options or its weights.
+
+use std::path::PathBuf;
+
+use crate::weights::Report;
+
+/// An error of this crate; its message is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No network of this name is registered.
+    #[error("unknown model `{name}`{}", did_you_mean(nearest.as_deref()))]
+    UnknownModel {
+        /// The name that was asked for.
+        name: String,
+        /// The registered name most like it.
+        nearest: Option<String>,
+    },
+    /// No option of this name exists.
+    #[error("unknown key `{key}`{}", did_you_mean(nearest.as_deref()))]
+    UnknownKey {
+        /// The full path of the key.
+        key: String,
+        /// The existing key most like it.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type.
+    #[error("`{key}` takes {expected}, not {found}")]
+    WrongType {
+        /// The full path of the key.
+        key: String,
+        /// What the key takes.
+        expected: &'static str,
+        /// The value that was given.
+        found: String,
+    },
+    /// An assignment that isn't one.
+    #[error("`{text}` is not an assignment; write key.path=value")]
+    Assignment {
+        /// What was given.
+        text: String,
+    },
+    /// Options that don't describe a network.
+    #[error("impossible options: {reason}")]
+    Options {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Images that the network can't take.
+    #[error(
+        "the network takes images of {}, not {}; resize them in the preprocessing, or change its options",
+        shape(expected),
+        shape(found)
+    )]
+    Input {
+        /// Channels, height and width that the network takes.
+        expected: [usize; 3],
+        /// Channels, height and width that were given.
+        found: [usize; 3],
+    },
+    /// A file that can't be read or written.
+    #[error("{}: {source}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that is not what it claims to be.
+    #[error("{}: {}{reason}", file.display(), of_tensor(tensor.as_deref()))]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// The tensor that is wrong, unless it is the file as a whole.
+        tensor: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Weights of another network.
+    #[error("{}: the weights don't fit the network: {report}", file.display())]
+    Mismatch {
+        /// The file.
+        file: PathBuf,
+        /// Every tensor that doesn't fit.
+        report: Report,
+    },
+}
+
+impl Error {
+    /// Whether something was asked for that does not exist or is impossible, rather than something
+    /// that failed on the way.
+    pub fn is_wrong_use(&self) -> bool {
+        !matches!(self, Self::File { .. } | Self::Format { .. } | Self::Mismatch { .. })
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+}
+
+fn of_tensor(tensor: Option<&str>) -> String {
+    tensor.map_or_else(String::new, |tensor| format!("tensor `{tensor}`: "))
+}
+
+fn shape(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}

@@ -1,0 +1,298 @@
+//! Options: a table of values over the defaults, in which every mistake is named.
+
+use burn::config::Config;
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// The options of a network, by name.
+pub type Options = Map<String, Value>;
+
+/// All options of `config` with the values they have there.
+///
+/// # Panics
+///
+/// Never for a type that derives [`Config`], which is written as a table.
+pub fn table<C: Config>(config: &C) -> Options {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(table)) => table,
+        other => panic!("a config is a table, not {other:?}"),
+    }
+}
+
+/// `defaults` with the values of `options`.
+///
+/// # Errors
+///
+/// Names an unknown key and the nearest known one, a value of the wrong type, or what no network
+/// can be built from.
+pub fn configure<C: Config>(defaults: &C, options: &Options) -> Result<C, Error> {
+    let mut table = Value::Object(table(defaults));
+    overlay(&mut table, Value::Object(options.clone()))?;
+    serde_json::from_value(table).map_err(|error| Error::Options { reason: error.to_string() })
+}
+
+/// Lays the values of `over` over `base`, table by table; arrays are replaced as a whole.
+///
+/// A value must have the type of the one it replaces: a whole number where a whole number was, a
+/// string for a string, an array of such values for an array. Where `base` has `null`, an option
+/// that isn't set, any value goes.
+///
+/// # Errors
+///
+/// An unknown key with its full path and the nearest known one, or a value of the wrong type. Then
+/// `base` is unchanged.
+pub fn overlay(base: &mut Value, over: Value) -> Result<(), Error> {
+    let mut merged = base.clone();
+    match lay(&mut merged, over, "") {
+        Ok(()) => {
+            *base = merged;
+            Ok(())
+        }
+        Err(Error::UnknownKey { key, .. }) => {
+            let nearest = nearest_key(&key, base);
+            Err(Error::UnknownKey { key, nearest })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Lays one assignment, `key.path=value`, over `base`.
+///
+/// The value is a number, `true`, `false`, `[1, 2]`, a quoted string, or else the text itself.
+///
+/// # Errors
+///
+/// As [`overlay`], and for a text without `=`.
+pub fn set(base: &mut Value, assignment: &str) -> Result<(), Error> {
+    let bad = || Error::Assignment { text: assignment.to_owned() };
+    let (path, text) = assignment.split_once('=').ok_or_else(bad)?;
+    let (path, text) = (path.trim(), text.trim());
+    if path.is_empty() {
+        return Err(bad());
+    }
+
+    let slot = path.split('.').try_fold(&*base, |table, key| table.get(key));
+    let value = match slot {
+        // `name=5` is a name where a name is wanted.
+        Some(Value::String(_)) if !text.starts_with('"') => Value::String(text.to_owned()),
+        _ => parse(text),
+    };
+    let nested = path
+        .rsplit('.')
+        .fold(value, |value, key| Value::Object(Map::from_iter([(key.to_owned(), value)])));
+    overlay(base, nested)
+}
+
+/// The candidate most like `name`, if any is like it at all.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    best(candidates.into_iter().map(|candidate| (likeness(name, candidate), candidate)))
+}
+
+fn lay(base: &mut Value, over: Value, path: &str) -> Result<(), Error> {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match base.get_mut(&key) {
+                    Some(slot) => lay(slot, value, &path)?,
+                    None => return Err(Error::UnknownKey { key: path, nearest: None }),
+                }
+            }
+            Ok(())
+        }
+        (base, over) => match fitted(base, over) {
+            Ok(value) => {
+                *base = value;
+                Ok(())
+            }
+            Err(found) => Err(Error::WrongType {
+                key: path.to_owned(),
+                expected: kind(base),
+                found: found.to_string(),
+            }),
+        },
+    }
+}
+
+/// `value` as a replacement of `base`, or back again if it has another type.
+fn fitted(base: &Value, value: Value) -> Result<Value, Value> {
+    match (base, &value) {
+        (Value::Null, _) => Ok(value),
+        (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => Ok(value),
+        (Value::Number(base), Value::Number(number)) => match number.as_f64() {
+            Some(float) if base.is_f64() => Ok(Value::from(float)),
+            Some(_) if !number.is_f64() => Ok(value),
+            _ => Err(value),
+        },
+        (Value::Array(bases), Value::Array(values)) => {
+            let Some(base) = bases.first() else { return Ok(value) };
+            let fitted: Result<_, _> =
+                values.iter().map(|value| fitted(base, value.clone())).collect();
+            fitted.map(Value::Array).map_err(|_| value)
+        }
+        _ => Err(value),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "any value",
+        Value::Bool(_) => "true or false",
+        Value::Number(number) if number.is_f64() => "a number",
+        Value::Number(_) => "a whole number",
+        Value::String(_) => "a string",
+        Value::Array(values) => match values.first() {
+            Some(Value::Number(number)) if number.is_f64() => "an array of numbers",
+            Some(Value::Number(_)) => "an array of whole numbers",
+            Some(Value::String(_)) => "an array of strings",
+            _ => "an array",
+        },
+        Value::Object(_) => "a table",
+    }
+}
+
+fn parse(text: &str) -> Value {
+    if let Ok(value) = serde_json::from_str(text) {
+        return value;
+    }
+    match text.parse::<f64>() {
+        // `.5` and `1.` are numbers too; `inf` and `nan` are names.
+        Ok(number) if number.is_finite() => Value::from(number),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+/// The existing key most like `key`; a right name in the wrong table counts as much as a misspelt
+/// name in the right one.
+fn nearest_key(key: &str, base: &Value) -> Option<String> {
+    fn collect(table: &Value, path: &str, keys: &mut Vec<String>) {
+        let Value::Object(table) = table else { return };
+        for (key, value) in table {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            collect(value, &path, keys);
+            keys.push(path);
+        }
+    }
+
+    let mut keys = Vec::new();
+    collect(base, "", &mut keys);
+    best(keys.into_iter().map(|known| {
+        let last_of_both = likeness(last(key), last(&known));
+        (likeness(key, &known).max(0.95 * last_of_both), known)
+    }))
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
+}
+
+/// The likeliest of the candidates that are alike enough to be worth a suggestion.
+fn best<T>(candidates: impl Iterator<Item = (f64, T)>) -> Option<T> {
+    candidates
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn base() -> Value {
+        json!({
+            "epochs": 20, "name": "tanh", "maps": [6, 16], "padding": null, "flip": true,
+            "optimizer": { "rate": 0.1, "momentum": 0.9 },
+        })
+    }
+
+    fn with(assignment: &str) -> Value {
+        let mut base = base();
+        set(&mut base, assignment).unwrap();
+        base
+    }
+
+    fn refused(assignment: &str) -> String {
+        let mut value = base();
+        let error = set(&mut value, assignment).unwrap_err();
+        assert_eq!(value, base(), "a refused assignment changes nothing");
+        error.to_string()
+    }
+
+    #[test]
+    fn sets_values_of_every_type() {
+        assert_eq!(with("epochs=3")["epochs"], json!(3));
+        assert_eq!(with("optimizer.rate = 1")["optimizer"]["rate"], json!(1.0));
+        assert_eq!(with("optimizer.rate=.5")["optimizer"]["rate"], json!(0.5));
+        assert_eq!(with("optimizer.rate=1e-3")["optimizer"]["rate"], json!(1e-3));
+        assert_eq!(with("name=relu")["name"], json!("relu"));
+        assert_eq!(with("name=5")["name"], json!("5"));
+        assert_eq!(with("name=\"a=b\"")["name"], json!("a=b"));
+        assert_eq!(with("maps=[1, 2, 3]")["maps"], json!([1, 2, 3]));
+        assert_eq!(with("flip=false")["flip"], json!(false));
+        assert_eq!(with("padding=2")["padding"], json!(2));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest() {
+        assert_eq!(refused("epoch=3"), "unknown key `epoch`; did you mean `epochs`?");
+        assert_eq!(
+            refused("optimizer.rat=3"),
+            "unknown key `optimizer.rat`; did you mean `optimizer.rate`?"
+        );
+        assert_eq!(refused("rate=3"), "unknown key `rate`; did you mean `optimizer.rate`?");
+        assert_eq!(refused("xyzzy=3"), "unknown key `xyzzy`");
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        for (assignment, message) in [
+            ("epochs=many", "`epochs` takes a whole number, not \"many\""),
+            ("epochs=2.5", "`epochs` takes a whole number, not 2.5"),
+            ("optimizer.rate=true", "`optimizer.rate` takes a number, not true"),
+            ("optimizer.rate=nan", "`optimizer.rate` takes a number, not \"nan\""),
+            ("flip=1", "`flip` takes true or false, not 1"),
+            ("maps=6", "`maps` takes an array of whole numbers, not 6"),
+            ("maps=[6, \"a\"]", "`maps` takes an array of whole numbers, not [6,\"a\"]"),
+            ("optimizer=sgd", "`optimizer` takes a table, not \"sgd\""),
+            ("epochs.x=1", "`epochs` takes a whole number, not {\"x\":1}"),
+            ("epochs=null", "`epochs` takes a whole number, not null"),
+        ] {
+            assert_eq!(refused(assignment), message);
+        }
+    }
+
+    #[test]
+    fn a_text_without_an_equals_sign_is_refused() {
+        for text in ["epochs", "=3", ""] {
+            assert_eq!(
+                refused(text),
+                format!("`{text}` is not an assignment; write key.path=value")
+            );
+        }
+    }
+
+    #[test]
+    fn tables_merge_and_arrays_are_replaced() {
+        let mut value = base();
+
+        overlay(&mut value, json!({ "optimizer": { "momentum": 0 }, "maps": [1] })).unwrap();
+
+        assert_eq!(value["optimizer"], json!({ "rate": 0.1, "momentum": 0.0 }));
+        assert_eq!(value["maps"], json!([1]));
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_or_none() {
+        let names = ["lenet5", "alexnet", "resnet18"];
+
+        assert_eq!(nearest("LeNet", names), Some("lenet5"));
+        assert_eq!(nearest("resnet81", names), Some("resnet18"));
+        assert_eq!(nearest("quux", names), None);
+    }
+}

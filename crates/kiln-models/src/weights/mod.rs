@@ -1,0 +1,213 @@
+//! Weights in files: kiln's own, and those of other frameworks.
+//!
+//! kiln writes safetensors with its own parameter paths and burn's layout, marked by
+//! `format = kiln` in the metadata. Any other safetensors file, and every `.pt` or `.pth` file, is
+//! read as PyTorch's: names through a table of [`keys`], dense weights transposed, wrappers such
+//! as `state_dict.` and `module.` taken off. Nothing in a pickle is executed.
+
+pub mod keys;
+mod report;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use burn::prelude::*;
+use burn::store::pytorch_reader::PytorchReader;
+use burn::store::{
+    Applier, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge,
+};
+use burn::tensor::DType;
+
+use crate::Error;
+use keys::{Direction, Keys};
+pub use report::{Misshapen, Report};
+use safetensors::{Container, Entry};
+
+/// The format that kiln marks its own files with.
+const NATIVE: &str = "kiln";
+
+/// `model` with the weights of `file`, as far as they fit, and what did not fit.
+///
+/// `keys` spells PyTorch's names; a file that kiln wrote needs none. Clones of `model` share its
+/// running statistics, and those change with it.
+///
+/// # Errors
+///
+/// Names the file, and the tensor where there is one, that can't be read or is not what it claims
+/// to be.
+pub fn load<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<(M, Report), Error> {
+    apply(model, open(file)?, keys, file)
+}
+
+/// `model` with the weights of `file`, all of which must fit.
+///
+/// # Errors
+///
+/// As [`load`], and [`Error::Mismatch`] with every missing, unexpected and misshapen tensor.
+pub fn load_exact<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<M, Error> {
+    exact(load(model, file, keys)?, file)
+}
+
+/// Writes the weights of `model` to `file` in kiln's format, replacing it only when everything is
+/// on disk. Equal weights give equal bytes.
+///
+/// # Errors
+///
+/// Names the file that can't be written.
+pub fn save<M: Module>(model: &M, file: &Path) -> Result<(), Error> {
+    safetensors::write_file(file, NATIVE, entries(model))
+}
+
+/// The bytes that [`save`] writes.
+///
+/// # Panics
+///
+/// Panics if the device can't give its data back.
+pub fn to_bytes<M: Module>(model: &M) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Err(error) = safetensors::write(&mut bytes, NATIVE, entries(model)) {
+        panic!("the weights can't be read from their device: {error}");
+    }
+    bytes
+}
+
+/// `model` with the weights that [`to_bytes`] gave; `name` stands for the bytes in messages.
+///
+/// # Errors
+///
+/// As [`load_exact`].
+pub fn from_bytes<M: Module>(model: M, bytes: Vec<u8>, name: &Path) -> Result<M, Error> {
+    exact(apply(model, safetensors::from_bytes(bytes, name)?, &[], name)?, name)
+}
+
+/// Every tensor of a safetensors file by name; floats become f32.
+///
+/// # Errors
+///
+/// Names the file, and the tensor where there is one, that can't be read or is not what it claims
+/// to be.
+pub fn read_tensors(file: &Path) -> Result<BTreeMap<String, TensorData>, Error> {
+    let tensors = safetensors::open(file)?.tensors.into_iter();
+    tensors
+        .map(|tensor| {
+            let name = tensor.name.clone();
+            match bridge::into_data(tensor) {
+                Ok(data) if data.dtype().is_float() => Ok((name, data.convert_dtype(DType::F32))),
+                Ok(data) => Ok((name, data)),
+                Err(error) => Err(Error::Format {
+                    file: file.to_owned(),
+                    tensor: Some(name),
+                    reason: error.to_string(),
+                }),
+            }
+        })
+        .collect()
+}
+
+/// Writes `tensors` as a safetensors file, sorted by name, floats as f32, replacing `file` only
+/// when everything is on disk.
+///
+/// # Errors
+///
+/// Names the file that can't be written.
+pub fn write_tensors(file: &Path, tensors: BTreeMap<String, TensorData>) -> Result<(), Error> {
+    let tensors = tensors.into_iter().map(|(name, data)| bridge::from_data(data, name, None));
+    safetensors::write_file(file, "pt", tensors.collect())
+}
+
+/// The tensors of `model`, unread. An inference copy has up-to-date running statistics.
+fn entries<M: Module>(model: &M) -> Vec<Entry> {
+    model.valid().collect(None, None, true)
+}
+
+fn exact<M>((model, report): (M, Report), file: &Path) -> Result<M, Error> {
+    if report.is_exact() {
+        Ok(model)
+    } else {
+        Err(Error::Mismatch { file: file.to_owned(), report })
+    }
+}
+
+/// Opens a file of either kind, told apart by its beginning.
+fn open(file: &Path) -> Result<Container, Error> {
+    let failed = |source| Error::File { file: file.to_owned(), source };
+    let mut start = Vec::new();
+    File::open(file).and_then(|f| f.take(9).read_to_end(&mut start)).map_err(failed)?;
+    let named = file.extension().is_some_and(|extension| extension == "safetensors");
+    if named || safetensors::begins(&start) {
+        return safetensors::open(file);
+    }
+
+    let reader = PytorchReader::new(file).map_err(|error| Error::Format {
+        file: file.to_owned(),
+        tensor: None,
+        reason: format!("neither a safetensors nor a PyTorch file: {error}"),
+    })?;
+    let tensors = reader.into_tensors().into_values().map(bridge::from_pytorch).collect();
+    Ok(Container { format: None, tensors })
+}
+
+fn apply<M: Module>(
+    model: M,
+    container: Container,
+    keys: &Keys,
+    file: &Path,
+) -> Result<(M, Report), Error> {
+    let wrong =
+        |(tensor, reason)| Error::Format { file: file.to_owned(), tensor: Some(tensor), reason };
+    let native = container.format.as_deref() == Some(NATIVE);
+    let (tensors, adapter, keys): (_, Box<dyn ModuleAdapter>, _) = if native {
+        (container.tensors, FloatCastAdapter::to(DType::F32).clone_box(), &[] as &Keys)
+    } else {
+        let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
+        (unwrapped(container.tensors), adapter.clone_box(), keys)
+    };
+
+    // Names in the file by names here.
+    let mut names = BTreeMap::new();
+    let mut renamed = Vec::with_capacity(tensors.len());
+    for mut tensor in tensors {
+        let name = keys::translate(&tensor.name, keys, Direction::Here);
+        let there = std::mem::replace(&mut tensor.name, name.clone());
+        if let Some(other) = names.insert(name, there.clone()) {
+            return Err(wrong((there, format!("the same parameter as `{other}`"))));
+        }
+        renamed.push(tensor);
+    }
+
+    let mut applier = Applier::new(renamed, None, Some(adapter), true);
+    let model = model.map(&mut applier);
+    let mut report = Report::new(applier.into_result()).map_err(wrong)?;
+    for name in &mut report.unexpected {
+        if let Some(there) = names.remove(name) {
+            *name = there;
+        }
+    }
+    Ok((model, report))
+}
+
+/// PyTorch's tensors without the tables and wrappers around them, and without the counters that
+/// its batch norms keep.
+fn unwrapped(mut tensors: Vec<Entry>) -> Vec<Entry> {
+    tensors.retain(|tensor| !tensor.name.ends_with("num_batches_tracked"));
+    for table in ["state_dict.", "model_state_dict."] {
+        // Beside the weights such a file holds an optimizer's state.
+        if tensors.iter().any(|tensor| tensor.name.starts_with(table)) {
+            tensors.retain(|tensor| tensor.name.starts_with(table));
+        }
+    }
+    for wrapper in ["state_dict.", "model_state_dict.", "module."] {
+        if tensors.iter().all(|tensor| tensor.name.starts_with(wrapper)) {
+            for tensor in &mut tensors {
+                tensor.name.drain(..wrapper.len());
+            }
+        }
+    }
+    tensors
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What happened to the tensors of a file.
+
+use std::fmt;
+
+use burn::store::{ApplyError, ApplyResult};
+
+/// Which tensors of a file found their place in a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Paths of the parameters that were loaded.
+    pub loaded: Vec<String>,
+    /// Paths of the network's tensors that the file doesn't have.
+    pub missing: Vec<String>,
+    /// Names of the file's tensors that the network doesn't have.
+    pub unexpected: Vec<String>,
+    /// Tensors that both have, in different shapes. They keep the network's values.
+    pub misshapen: Vec<Misshapen>,
+}
+
+/// A tensor whose shape in the file isn't the network's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misshapen {
+    /// The path of the parameter.
+    pub path: String,
+    /// The network's shape.
+    pub expected: Vec<usize>,
+    /// The file's shape, in kiln's layout.
+    pub found: Vec<usize>,
+}
+
+impl Report {
+    /// Whether file and network have the same tensors in the same shapes.
+    pub fn is_exact(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
+    }
+
+    /// The report, or the path and reason of a tensor that could not be read.
+    pub(super) fn new(result: ApplyResult) -> Result<Self, (String, String)> {
+        let mut misshapen = Vec::new();
+        for error in result.errors {
+            match error {
+                ApplyError::ShapeMismatch { path, expected, found } => misshapen.push(Misshapen {
+                    path,
+                    expected: expected.to_vec(),
+                    found: found.to_vec(),
+                }),
+                ApplyError::DTypeMismatch { path, expected, found } => {
+                    return Err((path, format!("type {found:?} where {expected:?} belongs")));
+                }
+                ApplyError::AdapterError { path, message }
+                | ApplyError::LoadError { path, message } => return Err((path, message)),
+            }
+        }
+        Ok(Self {
+            loaded: result.applied,
+            missing: result.missing.into_iter().map(|(path, _)| path).collect(),
+            unexpected: result.unused,
+            misshapen,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors loaded", self.loaded.len())?;
+        for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
+            if !names.is_empty() {
+                write!(f, "; {what}: {}", names.join(", "))?;
+            }
+        }
+        for (i, Misshapen { path, expected, found }) in self.misshapen.iter().enumerate() {
+            let lead = if i == 0 { "; misshapen: " } else { ", " };
+            write!(f, "{lead}{path} ({found:?} in the file, {expected:?} here)")?;
+        }
+        Ok(())
+    }
+}

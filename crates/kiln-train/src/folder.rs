@@ -1,0 +1,165 @@
+//! The run folder.
+//!
+//! ```text
+//! runs/lenet5-mnist/
+//! ├── recipe.toml       every value of the run, defaults included
+//! ├── results.csv       one line per epoch
+//! ├── test.json         the best network on the test part
+//! ├── report.html       everything a person wants to see; the pictures beside it as PNG
+//! ├── log.txt           what happened, in plain lines
+//! └── checkpoints/{best,last}/
+//! ```
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::checkpoint::write_atomically;
+use crate::{EpochRow, Error, Evaluation, Event, Observer, Recipe};
+
+const RECIPE: &str = "recipe.toml";
+
+/// A folder that holds a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder of a new run.
+    pub(crate) fn create(path: &Path) -> Result<Folder, Error> {
+        if path.join(RECIPE).exists() {
+            return Err(Error::RunExists(path.to_owned()));
+        }
+        fs::create_dir_all(path.join("checkpoints")).map_err(Error::io(path))?;
+        Ok(Folder(path.to_owned()))
+    }
+
+    /// The folder of a run that was begun.
+    pub(crate) fn existing(path: &Path) -> Result<Folder, Error> {
+        let folder = Folder(path.to_owned());
+        if !folder.recipe().is_file() {
+            return Err(Error::NoRun(path.to_owned()));
+        }
+        Ok(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn recipe(&self) -> PathBuf {
+        self.0.join(RECIPE)
+    }
+
+    pub(crate) fn best(&self) -> PathBuf {
+        self.0.join("checkpoints").join("best")
+    }
+
+    pub(crate) fn last(&self) -> PathBuf {
+        self.0.join("checkpoints").join("last")
+    }
+
+    pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<(), Error> {
+        self.write(RECIPE, recipe.to_toml().as_bytes())
+    }
+
+    /// Writes `results.csv`: a header and a line per epoch; absent values are empty.
+    pub(crate) fn write_results(&self, history: &[EpochRow]) -> Result<(), Error> {
+        let mut text = String::from(
+            "epoch,train_loss,train_top1,validation_loss,validation_top1,learning_rate,\
+             images_per_second,seconds,skipped,best\n",
+        );
+        let optional = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
+        for row in history {
+            writeln!(
+                text,
+                "{},{:.6},{:.6},{},{},{:e},{:.1},{:.2},{},{}",
+                row.epoch,
+                row.train_loss,
+                row.train_top1,
+                optional(row.validation_loss),
+                optional(row.validation_top1),
+                row.learning_rate,
+                row.images_per_second,
+                row.seconds,
+                row.skipped,
+                row.best,
+            )
+            .expect("a string grows");
+        }
+        self.write("results.csv", text.as_bytes())
+    }
+
+    /// Writes `test.json`, with the keys of `kiln eval --json`.
+    pub(crate) fn write_evaluation(&self, evaluation: &Evaluation) -> Result<(), Error> {
+        self.write("test.json", format!("{:#}\n", evaluation.json()).as_bytes())
+    }
+
+    /// Writes a file of the run so that a reader sees all of it or the old one.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        write_atomically(&self.0.join(name), bytes)
+    }
+
+    /// An observer that writes `log.txt` and tells `watcher`.
+    pub(crate) fn journal<'a>(&self, watcher: &'a mut dyn Observer) -> Result<Journal<'a>, Error> {
+        let path = self.0.join("log.txt");
+        let log = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        Ok(Journal { log, watcher })
+    }
+}
+
+/// Tees what happens into `log.txt`.
+pub(crate) struct Journal<'a> {
+    log: File,
+    watcher: &'a mut dyn Observer,
+}
+
+impl Observer for Journal<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        if let Some(line) = line(&event) {
+            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+            // A full disk must not end the run here: the next checkpoint reports it.
+            let _ = writeln!(self.log, "{seconds} {line}");
+        }
+        self.watcher.event(event);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.watcher.interrupted()
+    }
+}
+
+/// The line of `log.txt` for an event, if it has one; times are seconds since 1970.
+fn line(event: &Event<'_>) -> Option<String> {
+    match event {
+        Event::Started(start) => Some(format!(
+            "started {} on {} ({}), {} parameters, {} training, {} validation, {} test samples, \
+             {} epochs of {} steps, device {}{}",
+            start.model,
+            start.dataset,
+            start.source,
+            start.parameters,
+            start.train,
+            start.validation,
+            start.test,
+            start.epochs,
+            start.steps_per_epoch,
+            start.device,
+            start.resumed_at.map_or(String::new(), |step| format!(", resumed at step {step}")),
+        )),
+        Event::Epoch(row) => Some(format!(
+            "epoch {} train loss {:.4} top1 {:.4}, validation loss {:.4} top1 {:.4}, {:.1} s{}",
+            row.epoch,
+            row.train_loss,
+            row.train_top1,
+            row.validation_loss.unwrap_or(f64::NAN),
+            row.validation_top1.unwrap_or(f64::NAN),
+            row.seconds,
+            if row.best { ", best" } else { "" },
+        )),
+        Event::Skipped { name, reason } => Some(format!("skipped {name}: {reason}")),
+        Event::Note(note) => Some((*note).to_owned()),
+        Event::Step(_) | Event::Evaluated { .. } => None,
+    }
+}

@@ -1,0 +1,30 @@
+//! Recipes, training loops, checkpoints, evaluation and prediction of kiln.
+//!
+//! A [`Recipe`] names everything a run depends on; [`train`] turns it into a run folder; a
+//! [`Checkpoint`] in that folder is all that [`evaluate`] and [`predict`] need. Progress goes to an
+//! [`Observer`]; nothing here knows a terminal.
+
+mod checkpoint;
+mod classification;
+mod error;
+mod event;
+mod folder;
+mod identity;
+mod machine;
+mod optimizer;
+mod predict;
+mod recipe;
+mod report;
+mod schedule;
+mod train;
+
+pub use checkpoint::{Checkpoint, Progress, Running, State};
+pub use classification::{Evaluation, Ready, Subject, evaluate};
+pub use error::Error;
+pub use event::{EpochRow, Event, Observer, Silent, Started, Step};
+pub use machine::{device_name, machine};
+pub use optimizer::{Algorithm, Optimizer};
+pub use predict::{Prediction, predict};
+pub use recipe::{Loss, Reading, Recipe, Stop, recipes};
+pub use schedule::{Curve, Schedule};
+pub use train::{Job, Outcome, Plan, Stopped, plan, train};

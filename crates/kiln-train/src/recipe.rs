@@ -1,0 +1,317 @@
+//! Recipes: everything a run depends on, as TOML laid over defaults.
+
+use std::fs;
+use std::path::Path;
+
+use kiln_data::{Augment, Policy, Preprocess};
+use kiln_models::{Registry, options};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Error, Optimizer, Schedule};
+
+/// The recipes that ship with kiln, as `(name, TOML)`, sorted by name.
+pub fn recipes() -> &'static [(&'static str, &'static str)] {
+    include!(concat!(env!("OUT_DIR"), "/recipes.rs"))
+}
+
+/// Everything a run depends on besides the code and the data's bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Registry name of the model.
+    pub model: String,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Folder with the data; absent: the embedded sample.
+    pub data: Option<String>,
+    /// Weights to start from; absent: random ones.
+    pub weights: Option<String>,
+    /// Seed of every random number in the run.
+    pub seed: u64,
+    /// Passes over the training part.
+    pub epochs: usize,
+    /// Images per optimizer step.
+    pub batch_size: usize,
+    /// Fraction of the training part that is used at all, for a quick look or a learning curve.
+    pub fraction: f64,
+    /// Fraction of the training part held out to choose the best epoch; 0 takes the last one.
+    pub validation: f64,
+    /// Options of the model, laid over its defaults.
+    pub options: Map<String, Value>,
+    /// How an image becomes the network's input.
+    pub preprocess: Preprocess,
+    /// Random changes of training images.
+    pub augment: Augment,
+    /// The objective.
+    pub loss: Loss,
+    /// The optimizer and its constants.
+    pub optimizer: Optimizer,
+    /// The learning rate over time.
+    pub schedule: Schedule,
+    /// Early stopping.
+    pub stop: Stop,
+    /// How samples are read.
+    pub loader: Reading,
+}
+
+/// The objective of a classification run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Label smoothing of the cross entropy, from 0 to 1.
+    pub smoothing: f32,
+}
+
+/// When a run ends before its last epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Epochs without a better validation result after which the run ends; 0 never ends it.
+    pub patience: usize,
+}
+
+/// How samples are read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Threads that read and augment.
+    pub workers: usize,
+    /// What an unreadable sample does: `fail` ends the run, `skip` counts and reports it.
+    pub on_error: Policy,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading { workers: 2, on_error: Policy::Fail }
+    }
+}
+
+impl Recipe {
+    /// The shipped recipe called `name`, or the one that trains model `name` on its default data
+    /// set: `lenet5` is `lenet5-mnist`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRecipe`] with the nearest name if there is none.
+    pub fn named<R: Registry>(registry: &R, name: &str) -> Result<Recipe, Error> {
+        let stem = name.strip_suffix(".toml").unwrap_or(name);
+        let default = registry
+            .entries()
+            .iter()
+            .find(|entry| entry.name == stem)
+            .map(|entry| format!("{}-{}", entry.name, entry.dataset));
+        let found = recipes()
+            .iter()
+            .find(|(known, _)| *known == stem || Some(*known) == default.as_deref());
+        let Some((known, text)) = found else {
+            let models = registry.entries().iter().map(|entry| entry.name);
+            let names: Vec<&str> = recipes().iter().map(|(known, _)| *known).chain(models).collect();
+            return Err(Error::UnknownRecipe {
+                name: name.to_owned(),
+                nearest: options::nearest(stem, names.iter().copied())
+                    .map(|near| format!("; did you mean `{near}`?"))
+                    .unwrap_or_default(),
+                known: recipes().iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
+            });
+        };
+        Recipe::parse(registry, known, text)
+    }
+
+    /// The recipe in the file `path`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is no recipe; the message names the key.
+    pub fn from_file<R: Registry>(registry: &R, path: &Path) -> Result<Recipe, Error> {
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        Recipe::parse(registry, &path.display().to_string(), &text)
+    }
+
+    /// The recipe written as TOML in `text`; `name` stands in messages.
+    ///
+    /// # Errors
+    ///
+    /// If a key is unknown, a value has the wrong type or cannot be used.
+    pub fn parse<R: Registry>(registry: &R, name: &str, text: &str) -> Result<Recipe, Error> {
+        let over: Value = toml::from_str(text)
+            .map_err(|error| Error::recipe(name, error.to_string().trim_end()))?;
+        let Some(model) = over.get("model").and_then(Value::as_str) else {
+            return Err(Error::recipe(name, "the key `model` is missing; name a registry model"));
+        };
+        let mut base = Recipe::defaults(registry, model)?.to_value();
+        options::overlay(&mut base, over).map_err(|error| Error::recipe(name, error))?;
+        Recipe::from_value(name, base)
+    }
+
+    /// What a recipe that only names `model` says.
+    ///
+    /// # Errors
+    ///
+    /// If the registry has no such model.
+    pub fn defaults<R: Registry>(registry: &R, model: &str) -> Result<Recipe, Error> {
+        let options = registry.defaults(model)?;
+        let entry = registry.entries().iter().find(|entry| entry.name == model);
+        let (dataset, [channels, height, width]) =
+            entry.map_or(("", [3, 224, 224]), |entry| (entry.dataset, entry.input));
+
+        Ok(Recipe {
+            model: model.to_owned(),
+            dataset: dataset.to_owned(),
+            data: None,
+            weights: None,
+            seed: 1,
+            epochs: 10,
+            batch_size: 64,
+            fraction: 1.0,
+            validation: 0.1,
+            options,
+            preprocess: Preprocess {
+                channels,
+                height,
+                width,
+                mean: vec![0.5; channels],
+                std: vec![0.5; channels],
+            },
+            augment: Augment::default(),
+            loss: Loss::default(),
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            stop: Stop::default(),
+            loader: Reading::default(),
+        })
+    }
+
+    /// Changes one value: `assignment` is `key.path=value`, as after `--set`.
+    ///
+    /// # Errors
+    ///
+    /// If the key does not exist (the nearest one is named) or the value does not fit.
+    pub fn set(&mut self, assignment: &str) -> Result<(), Error> {
+        let mut value = self.to_value();
+        options::set(&mut value, assignment).map_err(|error| Error::recipe("--set", error))?;
+        *self = Recipe::from_value("--set", value)?;
+        Ok(())
+    }
+
+    /// The whole recipe as TOML, every default written out.
+    pub fn to_toml(&self) -> String {
+        let mut value = self.to_value();
+        drop_nulls(&mut value);
+        toml::to_string(&value).expect("a recipe holds only numbers, texts, lists and tables")
+    }
+
+    /// Shape of a batch of `batch` images: `[batch, channels, height, width]`.
+    pub fn input(&self, batch: usize) -> [usize; 4] {
+        [batch, self.preprocess.channels, self.preprocess.height, self.preprocess.width]
+    }
+
+    /// The learning rate of optimizer step `step`, counted from 0.
+    pub fn learning_rate(&self, step: u64, steps_per_epoch: usize) -> f64 {
+        let factor = self.schedule.factor(step, steps_per_epoch, self.epochs);
+        self.optimizer.learning_rate * factor
+    }
+
+    fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("a recipe holds only numbers, texts, lists and tables")
+    }
+
+    fn from_value(name: &str, value: Value) -> Result<Recipe, Error> {
+        let recipe: Recipe =
+            serde_json::from_value(value).map_err(|error| Error::recipe(name, error))?;
+        recipe.check().map_err(|reason| Error::recipe(name, reason))?;
+        Ok(recipe)
+    }
+
+    /// Says which value cannot be used, if one cannot.
+    fn check(&self) -> Result<(), String> {
+        if self.epochs == 0 || self.batch_size == 0 {
+            return Err(format!(
+                "epochs and batch_size must be 1 or more, found {} and {}",
+                self.epochs, self.batch_size
+            ));
+        }
+        if !(self.fraction > 0.0 && self.fraction <= 1.0) {
+            return Err(format!("fraction must lie in (0, 1], found {}", self.fraction));
+        }
+        if !(0.0..1.0).contains(&self.validation) {
+            return Err(format!("validation must lie in [0, 1), found {}", self.validation));
+        }
+        if !(0.0..1.0).contains(&self.loss.smoothing) {
+            return Err(format!("loss.smoothing must lie in [0, 1), found {}", self.loss.smoothing));
+        }
+        if self.stop.patience > 0 && self.validation == 0.0 {
+            return Err("stop.patience needs a validation part; set validation above 0".into());
+        }
+        self.preprocess.check().map_err(|error| error.to_string())?;
+        self.augment.check().map_err(|error| error.to_string())?;
+        self.optimizer.check()?;
+        self.schedule.check()
+    }
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_models::Zoo;
+
+    #[test]
+    fn every_shipped_recipe_parses_and_survives_its_own_toml() {
+        assert!(!recipes().is_empty());
+        for (name, text) in recipes() {
+            let recipe = Recipe::parse(&Zoo, name, text).unwrap();
+            assert_eq!(Recipe::parse(&Zoo, name, &recipe.to_toml()).unwrap(), recipe, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_model_name_means_its_default_recipe() {
+        let by_model = Recipe::named(&Zoo, "lenet5").unwrap();
+        assert_eq!(by_model, Recipe::named(&Zoo, "lenet5-mnist.toml").unwrap());
+    }
+
+    #[test]
+    fn mistakes_name_the_nearest_known_name() {
+        let unknown = Recipe::named(&Zoo, "lenet6").unwrap_err().to_string();
+        assert!(unknown.contains("did you mean `lenet5`"), "{unknown}");
+
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        let unknown = recipe.set("optimizer.learning_rat=1").unwrap_err().to_string();
+        assert!(unknown.contains("optimizer.learning_rate"), "{unknown}");
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_refused_by_name() {
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        for (assignment, key) in [
+            ("epochs=0", "epochs"),
+            ("validation=1.5", "validation"),
+            ("optimizer.momentum=1", "optimizer.momentum"),
+            ("optimizer.name=sgdd", "sgdd"),
+            ("schedule.warmup_epochs=-1", "schedule.warmup_epochs"),
+            ("preprocess.std=[0.0]", "preprocess.std"),
+            ("epochs=many", "epochs"),
+        ] {
+            let before = recipe.clone();
+            let error = recipe.set(assignment).unwrap_err().to_string();
+            assert!(error.contains(key), "{assignment}: {error}");
+            assert_eq!(recipe, before, "a refused value changes nothing");
+        }
+    }
+
+    #[test]
+    fn set_changes_only_its_key() {
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        let mut expected = recipe.clone();
+        expected.optimizer.learning_rate = 0.25;
+        recipe.set("optimizer.learning_rate=0.25").unwrap();
+        assert_eq!(recipe, expected);
+    }
+}

@@ -1,0 +1,253 @@
+//! The report of a run: the numbers of the trainer, handed to the pictures of kiln-viz.
+
+use std::sync::Arc;
+
+use burn::module::{ModuleVisitor, Param};
+use burn::prelude::*;
+use image::{Rgb, RgbImage};
+use kiln_data::{Dataset, Pixels, Sample};
+use kiln_metrics::{best, ranking, softmax};
+use kiln_models::{Classifier, Registry, summarize, trace};
+use kiln_viz as viz;
+
+use crate::checkpoint::State;
+use crate::classification::{Measure, scores};
+use crate::folder::Folder;
+use crate::train::Parts;
+use crate::{Error, Evaluation, Recipe, Stopped, Subject, device_name, machine};
+
+/// Predictions shown of each kind.
+const CARDS: usize = 30;
+/// Test samples looked through for them.
+const LOOKED_AT: usize = 10_000;
+/// Images per forward pass.
+const BATCH: usize = 256;
+
+/// Writes the report of a run under way.
+pub(crate) fn refresh(
+    folder: &Folder,
+    recipe: &Recipe,
+    state: &State,
+    validation: Option<&Measure>,
+) -> Result<(), Error> {
+    let mut run = outline(recipe, state);
+    run.status = viz::Status::Running { epoch: state.progress.epochs, epochs: recipe.epochs };
+    run.evaluation = validation.map(|measure| viz::Evaluation {
+        split: "validation".into(),
+        samples: measure.totals.samples(),
+        top1: measure.totals.top1(),
+        top5: measure.totals.top5(),
+        loss: measure.totals.loss(),
+        confusion: measure.totals.confusion().counts().to_vec(),
+    });
+    Ok(run.save(folder.path())?)
+}
+
+/// Writes the report of a run that has ended.
+pub(crate) fn finish<R: Registry>(
+    registry: &R,
+    folder: &Folder,
+    recipe: &Recipe,
+    state: &State,
+    parts: &Parts,
+    evaluation: &Evaluation,
+    stopped: Stopped,
+    device: &Device,
+) -> Result<(), Error> {
+    let network = Subject::Checkpoint(folder.best()).load(registry, device)?.network;
+    let test = &parts.splits.test;
+
+    let mut run = outline(recipe, state);
+    run.status = match stopped {
+        Stopped::Early => viz::Status::Stopped(format!(
+            "stopped early: no better for {} epochs",
+            recipe.stop.patience
+        )),
+        Stopped::Finished | Stopped::Interrupted => viz::Status::Finished,
+    };
+    run.evaluation = Some(viz::Evaluation {
+        split: evaluation.split.clone(),
+        samples: evaluation.samples,
+        top1: evaluation.top1,
+        top5: evaluation.top5,
+        loss: evaluation.loss,
+        confusion: evaluation.confusion.counts().to_vec(),
+    });
+    (run.right, run.wrong) = cards(&network, recipe, state, test, device)?;
+    run.filters = filters(&network);
+    specimen(&mut run, &network, recipe, state, test, device)?;
+
+    let [_, image @ ..] = recipe.input(1);
+    run.layers = summarize(&network, image, device)?
+        .layers
+        .into_iter()
+        .map(|row| viz::LayerRow {
+            name: row.name,
+            kind: row.kind.into(),
+            output: row.output,
+            parameters: row.parameters as u64,
+            macs: row.macs,
+        })
+        .collect();
+    run.facts.push(("Device".into(), device_name(device)));
+    Ok(run.save(folder.path())?)
+}
+
+/// What is known of a run at any time.
+fn outline(recipe: &Recipe, state: &State) -> viz::Run {
+    let unknown = f64::NAN;
+    let epochs = state.history.iter().map(|row| viz::Epoch {
+        epoch: row.epoch,
+        train_loss: row.train_loss,
+        train_top1: row.train_top1,
+        validation_loss: row.validation_loss.unwrap_or(unknown),
+        validation_top1: row.validation_top1.unwrap_or(unknown),
+        rate: row.learning_rate,
+        images_per_second: row.images_per_second,
+        seconds: row.seconds,
+        best: row.best,
+    });
+    let source = recipe.data.as_deref().unwrap_or("the embedded sample");
+    viz::Run {
+        model: recipe.model.clone(),
+        dataset: recipe.dataset.clone(),
+        summary: format!("Trained on {source}, seed {}.", recipe.seed),
+        classes: state.classes.clone(),
+        epochs: epochs.collect(),
+        recipe: recipe.to_toml(),
+        facts: vec![
+            ("Machine".into(), machine()),
+            ("kiln".into(), env!("CARGO_PKG_VERSION").into()),
+        ],
+        seconds: state.history.iter().map(|row| row.seconds).sum(),
+        ..viz::Run::default()
+    }
+}
+
+/// Test samples predicted right, evenly over the classes, and wrong, the surest mistakes first.
+fn cards<N: Classifier>(
+    network: &N,
+    recipe: &Recipe,
+    state: &State,
+    test: &Arc<dyn Dataset>,
+    device: &Device,
+) -> Result<(Vec<viz::Card>, Vec<viz::Card>), Error> {
+    let classes = state.classes.len();
+    let per_class = CARDS.div_ceil(classes.max(1));
+    let mut shown = vec![0; classes];
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    let indices: Vec<usize> = (0..test.len().min(LOOKED_AT)).collect();
+    for chunk in indices.chunks(BATCH) {
+        // Unreadable samples were reported by the evaluation.
+        let samples: Vec<Sample> =
+            chunk.iter().filter_map(|&index| test.sample(index).ok()).collect();
+        let output = forward(network, recipe, &samples, device)?;
+        for (sample, row) in samples.iter().zip(scores(output, classes)?.chunks_exact(classes)) {
+            let Some(predicted) = best(row) else { continue };
+            let confidence = softmax(row)[predicted];
+            let card = || {
+                let image = picture(&sample.pixels);
+                let [predicted, truth] = [predicted, sample.label].map(|i| &state.classes[i]);
+                viz::Card::prediction(image, predicted, truth, confidence)
+            };
+            if predicted != sample.label {
+                wrong.push((confidence, card()));
+            } else if shown[predicted] < per_class && right.len() < CARDS {
+                shown[predicted] += 1;
+                right.push((predicted, card()));
+            }
+        }
+    }
+    right.sort_by_key(|(class, _)| *class);
+    wrong.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    wrong.truncate(CARDS);
+    Ok((
+        right.into_iter().map(|(_, card)| card).collect(),
+        wrong.into_iter().map(|(_, card)| card).collect(),
+    ))
+}
+
+/// Sends one test image through the network and keeps what every layer made of it.
+fn specimen<N: Classifier>(
+    run: &mut viz::Run,
+    network: &N,
+    recipe: &Recipe,
+    state: &State,
+    test: &Arc<dyn Dataset>,
+    device: &Device,
+) -> Result<(), Error> {
+    let Some(sample) = (0..test.len()).find_map(|index| test.sample(index).ok()) else {
+        return Ok(());
+    };
+    let images = recipe.preprocess.apply(&sample.pixels)?;
+    let images = Tensor::from_data(TensorData::new(images, recipe.input(1)), device);
+    let (output, layers) = trace(network, images, true);
+
+    let row = scores(output, state.classes.len())?;
+    let probabilities = softmax(&row);
+    run.scores = ranking(&row)
+        .into_iter()
+        .take(10)
+        .map(|class| (state.classes[class].clone(), probabilities[class]))
+        .collect();
+    run.steps = layers
+        .into_iter()
+        .filter_map(|(name, layer)| {
+            let map = layer.map?;
+            let [_, channels, height, width] = map.dims();
+            let maps = map.into_data().convert::<f32>().try_to_vec().ok()?;
+            let shape = [channels, height, width];
+            Some(viz::Step { name, kind: layer.kind.into(), maps, shape })
+        })
+        .collect();
+    run.specimen = Some(picture(&sample.pixels));
+    Ok(())
+}
+
+/// The kernels of every convolution, in module order.
+fn filters<M: Module>(network: &M) -> Vec<viz::Filters> {
+    struct Kernels(Vec<viz::Filters>);
+
+    impl ModuleVisitor for Kernels {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D == 4 {
+                let value = param.val();
+                let shape = std::array::from_fn(|axis| value.dims()[axis]);
+                let weights = value.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
+                self.0.push(viz::Filters { name: String::new(), weights, shape });
+            }
+        }
+    }
+
+    let mut kernels = Kernels(Vec::new());
+    network.visit(&mut kernels);
+    let names = kiln_models::parameters(network)
+        .into_iter()
+        .filter(|parameter| parameter.shape.len() == 4)
+        .map(|parameter| parameter.path.trim_end_matches(".weight").to_owned());
+    kernels.0.iter_mut().zip(names).for_each(|(filters, name)| filters.name = name);
+    kernels.0
+}
+
+fn forward<N: Classifier>(
+    network: &N,
+    recipe: &Recipe,
+    samples: &[Sample],
+    device: &Device,
+) -> Result<Tensor<2>, Error> {
+    let mut images = Vec::new();
+    for sample in samples {
+        images.extend(recipe.preprocess.apply(&sample.pixels)?);
+    }
+    let images = TensorData::new(images, recipe.input(samples.len()));
+    Ok(network.forward(Tensor::from_data(images, device)))
+}
+
+/// An image as a person sees it.
+fn picture(pixels: &Pixels) -> RgbImage {
+    let Pixels { width, height, channels, data } = pixels;
+    RgbImage::from_fn(*width as u32, *height as u32, |x, y| {
+        let at = (y as usize * width + x as usize) * channels;
+        if *channels == 1 { Rgb([data[at]; 3]) } else { Rgb([data[at], data[at + 1], data[at + 2]]) }
+    })
+}

@@ -1,0 +1,192 @@
+//! The rooms without code: each network has a card and recipes, each data set its papers, each change its line.
+
+use super::Finding;
+use super::tree::Tree;
+
+const REGISTRY: &str = "crates/kiln-models/src/registry";
+
+/// What the comment at the head of a recipe states about its last run.
+const RECIPE_HEAD: &[&str] = &["command", "machine", "date", "commit", "result"];
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(models(tree));
+    findings.extend(registry(tree));
+    findings.extend(datasets(tree));
+    findings.extend(changelog(tree));
+    findings
+}
+
+fn models(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for folder in tree.folders("models/") {
+        let room = format!("models/{folder}/");
+        if !tree.contains(&format!("{room}README.md")) {
+            findings.push(Finding::file(&room, "no card: README.md"));
+        }
+        let recipes: Vec<&str> = tree
+            .paths()
+            .filter(|path| path.starts_with(&room) && path.ends_with(".toml"))
+            .collect();
+        if recipes.is_empty() {
+            findings.push(Finding::file(&room, "no recipe: <variant>-<dataset>.toml"));
+        }
+        for path in recipes {
+            findings.extend(recipe(path, tree.text(path).unwrap_or_default()));
+        }
+        let code = tree.paths().find(|path| path.starts_with(&room) && path.ends_with(".rs"));
+        findings.extend(code.map(|path| Finding::file(path, "code belongs into crates/")));
+    }
+    findings
+}
+
+fn recipe(path: &str, text: &str) -> Vec<Finding> {
+    let head: Vec<&str> =
+        text.lines().take_while(|line| line.starts_with('#') || line.trim().is_empty()).collect();
+    let states = |key: &str| {
+        head.iter().any(|line| {
+            let line = line.trim_start_matches('#').trim_start();
+            let value = line.strip_prefix(key).and_then(|rest| rest.trim_start().strip_prefix(':'));
+            value.is_some_and(|value| !value.trim().is_empty())
+        })
+    };
+    let missing: Vec<&str> = RECIPE_HEAD.iter().copied().filter(|key| !states(key)).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    vec![Finding::line(
+        path,
+        1,
+        format!("the head does not state: {} (`# command: …`)", missing.join(", ")),
+    )]
+}
+
+/// Every registry name stands in a card, as code.
+fn registry(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let files =
+        tree.texts().filter(|(path, _)| path.starts_with(REGISTRY) && path.ends_with(".rs"));
+    let mut names: Vec<(&str, usize, String)> = Vec::new();
+    for (path, text) in files {
+        let body = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
+        let entries =
+            body.enumerate().filter_map(|(index, line)| Some((path, index + 1, entry_name(line)?)));
+        names.extend(entries);
+    }
+    if names.is_empty() {
+        return vec![Finding::file(
+            &format!("{REGISTRY}.rs"),
+            "no entry found: a network is listed as `name: \"…\"`",
+        )];
+    }
+    for (path, line, name) in names {
+        let code = format!("`{name}`");
+        let own = format!("models/{name}/README.md");
+        let named = |(path, text): (&str, &str)| {
+            path.starts_with("models/") && path.ends_with("/README.md") && text.contains(&code)
+        };
+        if !tree.contains(&own) && !tree.texts().any(named) {
+            findings.push(Finding::line(
+                path,
+                line,
+                format!("no card in models/*/README.md names `{name}`"),
+            ));
+        }
+    }
+    findings
+}
+
+/// `lenet5` of `name: "lenet5",`.
+fn entry_name(line: &str) -> Option<String> {
+    let (before, rest) = line.split_once("name: \"")?;
+    let begins = before.trim_end().is_empty() || before.trim_end().ends_with(['{', ',']);
+    let (name, _) = rest.split_once('"')?;
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    (begins && plain && !before.trim_start().starts_with("//")).then(|| name.to_owned())
+}
+
+fn datasets(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for folder in tree.folders("datasets/") {
+        for file in ["README.md", "dataset.toml"] {
+            if !tree.contains(&format!("datasets/{folder}/{file}")) {
+                findings.push(Finding::file(&format!("datasets/{folder}/"), format!("no {file}")));
+            }
+        }
+    }
+    findings
+}
+
+fn changelog(tree: &Tree) -> Option<Finding> {
+    let unreleased =
+        tree.text("CHANGELOG.md").is_some_and(|text| text.contains("\n## [Unreleased]"));
+    (!unreleased).then(|| Finding::file("CHANGELOG.md", "no section `## [Unreleased]`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "# LeNet-5 on MNIST.\n#\n# command: cargo train lenet5\n# machine: 2 cores\n# date: 2026-01-01\n\
+        # commit: 1234567\n# result: top1 0.99\n\nmodel = \"lenet5\"\n";
+    const GOOD: &[(&str, &str)] = &[
+        ("models/lenet5/README.md", "# LeNet-5\n`lenet5`\n"),
+        ("models/lenet5/lenet5-mnist.toml", HEAD),
+        ("crates/kiln-models/src/registry.rs", "    name: \"lenet5\",\n"),
+        ("datasets/mnist/README.md", ""),
+        ("datasets/mnist/dataset.toml", ""),
+        ("CHANGELOG.md", "# Changes\n\n## [Unreleased]\n"),
+    ];
+
+    fn without(path: &str) -> Vec<Finding> {
+        let files: Vec<(&str, &str)> =
+            GOOD.iter().copied().filter(|(other, _)| *other != path).collect();
+        check(&Tree::of(&files))
+    }
+
+    fn with(path: &str, text: &str) -> Vec<Finding> {
+        let mut files: Vec<(&str, &str)> =
+            GOOD.iter().copied().filter(|(other, _)| *other != path).collect();
+        files.push((path, text));
+        check(&Tree::of(&files))
+    }
+
+    #[test]
+    fn a_furnished_house_passes() {
+        assert_eq!(check(&Tree::of(GOOD)), []);
+    }
+
+    #[test]
+    fn each_missing_paper_is_found() {
+        for (path, _) in GOOD {
+            assert!(!without(path).is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_states_how_it_was_measured() {
+        let found = with(
+            "models/lenet5/lenet5-mnist.toml",
+            &HEAD.replace("# result: top1 0.99", "# result:"),
+        );
+        assert!(found.len() == 1 && found[0].message.contains("result"), "{found:?}");
+        let late = format!("model = \"lenet5\"\n{HEAD}");
+        assert_eq!(with("models/lenet5/lenet5-mnist.toml", &late).len(), 1);
+    }
+
+    #[test]
+    fn a_registered_network_has_a_card() {
+        let registry = "Entry { name: \"lenet5\", x }\n// name: \"not-this\"\nEntry { name: \"vgg16\" }\n\
+            #[cfg(test)]\nmod tests { const A: Entry = Entry { name: \"toy\" }; }\n";
+        let found = with("crates/kiln-models/src/registry.rs", registry);
+        assert!(
+            found.len() == 1 && found[0].message.contains("vgg16") && found[0].line == 3,
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn code_stays_out_of_models() {
+        assert_eq!(with("models/lenet5/train.rs", "").len(), 1);
+    }
+}
