@@ -90,7 +90,7 @@ fn steps() -> Vec<Step> {
             name: "doctest",
             work: Work::Commands(vec![Call::cargo("test --release --workspace --locked --doc")]),
         },
-        Step { name: "example", work: Work::Example("network") },
+        Step { name: "example", work: Work::Example("from_layers") },
         Step {
             name: "index",
             work: Work::Inside {

@@ -8,10 +8,12 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's root: the folder above xtask.
+/// The workspace's root: the folder above xtask, as cargo names it when it starts us. The folder we were built in
+/// would be another one where two checkouts share a target folder.
 pub(crate) fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask lies in the workspace").to_path_buf()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    manifest.parent().map(Path::to_path_buf).unwrap_or(manifest)
 }
 
 /// One program call. `Display` writes it so that it can be pasted into a shell.

@@ -3,11 +3,13 @@
 //! burn panics at the first tensor on a machine without an adapter. So every backend is opened
 //! here, before anything depends on it, through the calls that return errors.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use kiln::burn::tensor::Device;
 use serde::Serialize;
 
 use crate::errors::Failure;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+use crate::numbers::plural;
 use crate::output;
 
 /// Values of `--device`.
@@ -29,6 +31,21 @@ pub enum Choice {
     Vulkan,
     /// GPUs through Vulkan, Metal, DirectX 12 or OpenGL, whichever answers
     Wgpu,
+}
+
+/// The option `--device` of a verb.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct On {
+    /// Where to compute: auto, cpu, flex, ndarray, cuda, metal, vulkan, wgpu; see `kiln devices`
+    #[arg(long, value_name = "NAME", default_value = "auto", hide_possible_values = true)]
+    device: Choice,
+}
+
+impl On {
+    /// Opens the device; see [`open`].
+    pub fn open(self) -> Result<Opened, Failure> {
+        open(self.device)
+    }
 }
 
 /// A way to run tensors.
@@ -219,9 +236,8 @@ pub fn compiled_names() -> String {
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 fn on_cpu(backend: Backend, device: Device) -> Opened {
-    let threads = rayon::current_num_threads();
-    let plural = if threads == 1 { "" } else { "s" };
-    let adapter = format!("{}, {threads} thread{plural}", processor());
+    let threads = plural(rayon::current_num_threads(), "thread");
+    let adapter = format!("{}, {threads}", processor());
     Opened { device, backend, adapter, software: false }
 }
 
@@ -312,8 +328,7 @@ mod tests {
     #[cfg(all(feature = "wgpu", feature = "flex"))]
     #[test]
     fn a_software_adapter_loses_to_the_cpu_with_a_remark() {
-        let (chosen, remark) =
-            auto(&mut |backend| Ok(opened(backend, !backend.is_cpu()))).unwrap();
+        let (chosen, remark) = auto(&mut |backend| Ok(opened(backend, !backend.is_cpu()))).unwrap();
         assert_eq!(chosen.backend, Backend::Flex);
         assert!(remark.unwrap().contains("using the CPU (flex)"));
     }

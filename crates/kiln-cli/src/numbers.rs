@@ -15,6 +15,12 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// `1 epoch`, `2 epochs`: a count with its noun.
+pub fn plural(number: usize, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number as u64))
+}
+
 /// The fraction `0.9924` as `99.24 %`; a number that isn't one as `–`.
 pub fn percent(fraction: f64) -> String {
     if fraction.is_finite() { format!("{:.2} %", 100.0 * fraction) } else { "–".into() }
@@ -89,7 +95,8 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (61_750, "61,750"), (1_234_567, "1,234,567")] {
+        for (number, text) in [(0, "0"), (999, "999"), (61_750, "61,750"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(count(number), text);
         }
     }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use kiln::train::{EpochRow, Event, Observer, Started, Step};
 
-use crate::numbers::{count, percent, seconds};
+use crate::numbers::{count, percent, plural, seconds};
 use crate::output::Output;
 use crate::table::{BOLD, FAINT};
 use crate::{interrupt, output};
@@ -18,19 +18,20 @@ const NAMED_SKIPS: usize = 5;
 /// Watches one run.
 pub struct Progress {
     output: Output,
+    device: String,
     bar: ProgressBar,
-    steps_done: u64,
+    training: bool,
     skipped: usize,
 }
 
 impl Progress {
-    /// A watcher that speaks as `output` says.
-    pub fn new(output: Output) -> Self {
-        Progress { output, bar: ProgressBar::hidden(), steps_done: 0, skipped: 0 }
+    /// A watcher that speaks as `output` says of a run on `device`.
+    pub fn new(output: Output, device: String) -> Self {
+        Progress { output, device, bar: ProgressBar::hidden(), training: false, skipped: 0 }
     }
 
     fn line(&self, line: &str) {
-        if !(self.output.quiet) {
+        if !self.output.quiet {
             self.bar.suspend(|| self.output.line(line));
         }
     }
@@ -52,32 +53,34 @@ impl Progress {
             run.dataset,
             run.source,
             count(run.parameters as u64),
-            run.device
+            self.device
         ));
         self.line(&format!(
-            "{} training, {} validation, {} test images · {} epochs of {} steps · {}",
+            "{} training, {} validation, {} test images · {} of {} · {}",
             count(run.train as u64),
             count(run.validation as u64),
             count(run.test as u64),
-            run.epochs,
-            count(run.steps_per_epoch as u64),
+            plural(run.epochs, "epoch"),
+            plural(run.steps_per_epoch, "step"),
             run.run.display()
         ));
-        self.steps_done = run.resumed_at.unwrap_or(0);
-        if run.resumed_at.is_some() {
-            self.line(&format!("continues after step {}", count(self.steps_done)));
+        if let Some(step) = run.resumed_at {
+            self.line(&format!("continues after step {}", count(step)));
         }
         self.line("");
         self.line(&format!(
             "{FAINT}epoch      loss    top-1  val loss  val top-1      rate  images/s    time{FAINT:#}"
         ));
         self.start_bar((run.epochs * run.steps_per_epoch) as u64);
-        self.bar.set_position(self.steps_done);
+        self.bar.set_position(run.resumed_at.unwrap_or(0));
         self.bar.reset_eta();
+        self.bar.set_message("starting");
+        self.training = true;
     }
 
     fn step(&mut self, step: &Step) {
         let done = (step.epoch - 1) * step.steps + step.step;
+        self.training = step.epoch < step.epochs || step.step < step.steps;
         self.bar.set_position(done as u64);
         self.bar.set_message(format!(
             "epoch {}/{} · loss {:.4} · {} images/s",
@@ -108,6 +111,11 @@ impl Progress {
     }
 
     fn evaluated(&mut self, done: usize, of: usize) {
+        if self.training {
+            // The validation part between two epochs keeps the bar of the run.
+            self.bar.set_message("validating");
+            return;
+        }
         if self.bar.length() != Some(of as u64) || self.bar.is_finished() {
             self.start_bar(of as u64);
         }

@@ -1,5 +1,6 @@
 //! Plain tables: columns two blanks apart, a bold head, numbers to the right.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -43,9 +44,17 @@ impl Table {
         self.totals = true;
     }
 
-    /// Writes head, rule and rows.
+    /// Writes head, rule and rows. On a terminal the last column is cut to the lines' length.
     pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
-        let widths = self.widths();
+        let mut widths = self.widths();
+        if let Some((terminal_size::Width(columns), _)) =
+            terminal_size::terminal_size_of(io::stdout())
+        {
+            let others: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+            if let Some(last) = widths.last_mut() {
+                *last = (*last).min(usize::from(columns).saturating_sub(others)).max(1);
+            }
+        }
         let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
         let heads: Vec<String> = self.heads.iter().map(|(head, _)| head.clone()).collect();
 
@@ -71,6 +80,7 @@ impl Table {
     fn line(&self, cells: &[String], widths: &[usize]) -> String {
         let mut line = String::new();
         for (column, cell) in cells.iter().enumerate() {
+            let cell = cut(cell, widths[column]);
             let blanks = " ".repeat(widths[column] - cell.chars().count());
             let (before, after) = match self.heads[column].1 {
                 Side::Left => ("", blanks.as_str()),
@@ -78,12 +88,20 @@ impl Table {
             };
             line.push_str(if column > 0 { "  " } else { "" });
             line.push_str(before);
-            line.push_str(cell);
+            line.push_str(&cell);
             line.push_str(after);
         }
         line.truncate(line.trim_end().len());
         line
     }
+}
+
+/// `text` in at most `width` letters, the last of which says that more were there.
+fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect::<String>().into()
 }
 
 #[cfg(test)]
@@ -105,5 +123,11 @@ mod tests {
         assert_eq!(lines[2], "a              1");
         assert_eq!(lines[4], "total  1,000,000");
         assert_eq!(lines[1], lines[3]);
+    }
+
+    #[test]
+    fn a_cut_cell_says_so() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "ab…");
     }
 }

@@ -63,49 +63,65 @@ impl Augment {
 
 /// Shears, scales, turns (clockwise as seen), then shifts `pixels` about its middle.
 fn warp(pixels: &Pixels, shift: [f32; 2], angle: f32, factor: f32, shear: f32) -> Pixels {
-    let Pixels { width, height, channels, ref data } = *pixels;
-    let mut moved = Pixels::black(width, height, channels);
-    let middle = [(width as f32 - 1.0) / 2.0, (height as f32 - 1.0) / 2.0];
+    // The inverse of p ↦ R·s·H·p + shift, with H the shear [1 h; 0 1]: each pixel looks up where it came from.
     let (sin, cos) = angle.sin_cos();
+    let inverse = [
+        [(cos + shear * sin) / factor, (sin - shear * cos) / factor],
+        [-sin / factor, cos / factor],
+    ];
+    match pixels.channels {
+        1 => warp_channels::<1>(pixels, shift, inverse),
+        _ => warp_channels::<3>(pixels, shift, inverse),
+    }
+}
 
-    // Each pixel looks up where it came from: the inverse of p ↦ R·s·H·p + shift, with H the shear [1 h; 0 1].
-    for y in 0..height {
+fn warp_channels<const CHANNELS: usize>(
+    pixels: &Pixels,
+    shift: [f32; 2],
+    [across, along]: [[f32; 2]; 2],
+) -> Pixels {
+    let Pixels { width, height, .. } = *pixels;
+    let (framed, stride) = framed::<CHANNELS>(pixels);
+    let (wide, high) = (width as f32, height as f32);
+    let middle = [(wide - 1.0) / 2.0, (high - 1.0) / 2.0];
+
+    let mut moved = Pixels::black(width, height, CHANNELS);
+    for (y, row) in moved.data.chunks_exact_mut(width * CHANNELS).enumerate() {
         let down = y as f32 - middle[1] - shift[1];
-        for x in 0..width {
+        for (x, to) in row.chunks_exact_mut(CHANNELS).enumerate() {
             let right = x as f32 - middle[0] - shift[0];
-            let turned = [(cos * right + sin * down) / factor, (cos * down - sin * right) / factor];
-            let from = [turned[0] - shear * turned[1] + middle[0], turned[1] + middle[1]];
-            let to = (y * width + x) * channels;
-            bilinear(data, [width, height, channels], from, &mut moved.data[to..to + channels]);
+            // Where it came from, in the frame; what lies farther out than the frame is as black as the frame.
+            let from_x = (across[0] * right + across[1] * down + middle[0]).clamp(-1.0, wide) + 1.0;
+            let from_y = (along[0] * right + along[1] * down + middle[1]).clamp(-1.0, high) + 1.0;
+            let (left, top) = (from_x as usize, from_y as usize); // rounds down, as both are positive
+            let (part_x, part_y) = (from_x - left as f32, from_y - top as f32);
+
+            let at = top * stride + left;
+            let [upper, lower] = [&framed[at..at + 2], &framed[at + stride..at + stride + 2]];
+            for (channel, to) in to.iter_mut().enumerate() {
+                let mix = |pair: &[[f32; CHANNELS]]| {
+                    pair[0][channel] * (1.0 - part_x) + pair[1][channel] * part_x
+                };
+                *to = (mix(upper) * (1.0 - part_y) + mix(lower) * part_y + 0.5) as u8;
+            }
         }
     }
     moved
 }
 
-/// The value of an image between four pixels, rounded; pixels outside are 0.
-fn bilinear(data: &[u8], [width, height, channels]: [usize; 3], [x, y]: [f32; 2], to: &mut [u8]) {
-    let (left, top) = (x.floor(), y.floor());
-    if left < -1.0 || top < -1.0 || left >= width as f32 || top >= height as f32 {
-        return; // wholly outside, and `to` is black
-    }
-    let (x, y) = (x - left, y - top);
-    let (left, top) = (left as isize, top as isize);
-    let corners = [
-        (left, top, (1.0 - x) * (1.0 - y)),
-        (left + 1, top, x * (1.0 - y)),
-        (left, top + 1, (1.0 - x) * y),
-        (left + 1, top + 1, x * y),
-    ];
-    for (channel, value) in to.iter_mut().enumerate() {
-        let mut sum = 0.5; // rounds to the nearest
-        for (column, row, weight) in corners {
-            if (0..width as isize).contains(&column) && (0..height as isize).contains(&row) {
-                let at = (row as usize * width + column as usize) * channels + channel;
-                sum += weight * f32::from(data[at]);
-            }
+/// `pixels` as numbers in a black frame, 1 pixel to the left and above and 2 to the right and below, so that every
+/// lookup finds its four pixels; and the width with the frame.
+fn framed<const CHANNELS: usize>(pixels: &Pixels) -> (Vec<[f32; CHANNELS]>, usize) {
+    let Pixels { width, height, ref data, .. } = *pixels;
+    let stride = width + 3;
+    let mut framed = vec![[0.0; CHANNELS]; stride * (height + 3)];
+    let rows = framed[stride..].chunks_exact_mut(stride);
+    for (to, from) in rows.zip(data.chunks_exact(width * CHANNELS)) {
+        for (to, from) in to[1..].iter_mut().zip(from.chunks_exact(CHANNELS)) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = f32::from(*from));
         }
-        *value = sum as u8;
     }
+    (framed, stride)
 }
 
 #[cfg(test)]
@@ -132,6 +148,14 @@ mod tests {
             assert_eq!(at(&after, x, y), at(&before, x - 2, y + 1));
         }
         assert_eq!((at(&after, 1, 0), at(&after, 4, 3)), (&[0; 3][..], &[0; 3][..]));
+    }
+
+    #[test]
+    fn far_outside_is_black() {
+        let white = Pixels { data: vec![255; 75], ..Pixels::black(5, 5, 3) };
+        for shift in [[9.0, 0.0], [0.0, -9.0], [1e4, 1e4], [-1e9, 0.0]] {
+            assert_eq!(warp(&white, shift, 0.3, 1.0, 0.0).data.iter().max(), Some(&0), "{shift:?}");
+        }
     }
 
     #[test]

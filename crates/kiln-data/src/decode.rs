@@ -1,7 +1,7 @@
 //! Image files: PNG, JPEG, GIF (first frame), BMP and WebP, told by their content and not by their name.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::fs;
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -11,6 +11,9 @@ use crate::{Error, Pixels};
 
 /// Images of more pixels than this are refused before they are decoded: 100 megapixels.
 pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// Image files of more bytes than this are refused: 1 GiB.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Reads the image file at `path`.
 ///
@@ -22,11 +25,17 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// [`Error::Io`] if the file cannot be opened, [`Error::Decode`] with the path and the reason if it holds no image that
 /// can be read, or one of more than [`MAX_PIXELS`] pixels.
 pub fn decode(path: &Path) -> Result<Pixels, Error> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(Error::decode(path.display().to_string(), "it is a folder"));
+    let name = || path.display().to_string();
+    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+    if metadata.is_dir() {
+        return Err(Error::decode(name(), "it is a folder"));
     }
-    decode_from(BufReader::new(file), &path.display().to_string())
+    if metadata.len() > MAX_BYTES {
+        let reason = format!("{} bytes; at most {MAX_BYTES} are read", metadata.len());
+        return Err(Error::decode(name(), reason));
+    }
+    // From memory, because the decoders are compiled once for every kind of reader.
+    decode_bytes(&fs::read(path).map_err(Error::io("read", path))?, &name())
 }
 
 /// As [`decode`], from memory; `name` is for the message.
@@ -35,18 +44,15 @@ pub fn decode(path: &Path) -> Result<Pixels, Error> {
 ///
 /// [`Error::Decode`] with `name` and the reason.
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<Pixels, Error> {
-    decode_from(Cursor::new(bytes), name)
-}
-
-fn decode_from(reader: impl BufRead + Seek, name: &str) -> Result<Pixels, Error> {
     // Decoders are tested well but not proved: what one of them panics at is one more unreadable file.
-    catch_unwind(AssertUnwindSafe(|| read(reader)))
+    catch_unwind(AssertUnwindSafe(|| read(bytes)))
         .unwrap_or_else(|_| Err("its decoder failed".into()))
         .map_err(|reason| Error::decode(name, reason))
 }
 
-fn read(reader: impl BufRead + Seek) -> Result<Pixels, String> {
-    let mut reader = ImageReader::new(reader).with_guessed_format().map_err(|e| e.to_string())?;
+fn read(bytes: &[u8]) -> Result<Pixels, String> {
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     if reader.format().is_none() {
         return Err("it is no PNG, JPEG, GIF, BMP or WebP image".into());
     }
@@ -82,7 +88,6 @@ mod tests {
     use super::*;
     use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage, RgbaImage};
     use proptest::prelude::*;
-    use std::fs;
 
     /// Left half red, right half green; the top row blue.
     fn flag() -> RgbImage {

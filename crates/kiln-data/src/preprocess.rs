@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Pixels};
@@ -145,16 +146,31 @@ fn resized(
         return Ok(pixels);
     }
     let channels = pixels.channels;
-    let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let mut data = vec![0; width * height * channels];
+    match channels {
+        1 => resize::<U8>(&pixels, width, height, &mut data)?,
+        _ => resize::<U8x3>(&pixels, width, height, &mut data)?,
+    }
+    Ok(Cow::Owned(Pixels { width, height, channels, data }))
+}
+
+/// As [`resized`], for pixels of type `P`. The crate's untyped entrance compiles its kernels for 13 pixel types.
+fn resize<P: PixelTrait>(
+    pixels: &Pixels,
+    width: usize,
+    height: usize,
+    data: &mut [u8],
+) -> Result<(), String> {
     let side = |side: usize| u32::try_from(side).map_err(|_| format!("a side of {side} pixels"));
-    let source = ImageRef::new(side(pixels.width)?, side(pixels.height)?, &pixels.data, kind)
+    let source =
+        TypedImageRef::<P>::from_buffer(side(pixels.width)?, side(pixels.height)?, &pixels.data)
+            .map_err(|error| error.to_string())?;
+    let mut target = TypedImage::<P>::from_buffer(side(width)?, side(height)?, data)
         .map_err(|error| error.to_string())?;
-    let mut target = Image::new(side(width)?, side(height)?, kind);
     let triangle = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new()
-        .resize(&source, &mut target, &triangle)
-        .map_err(|error| format!("cannot be resized: {error}"))?;
-    Ok(Cow::Owned(Pixels { width, height, channels, data: target.into_vec() }))
+        .resize_typed(&source, &mut target, &triangle)
+        .map_err(|error| format!("cannot be resized: {error}"))
 }
 
 #[cfg(test)]

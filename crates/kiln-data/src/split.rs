@@ -62,7 +62,7 @@ pub fn split_off(
     dataset: Arc<dyn Dataset>,
     fraction: f64,
     seed: u64,
-) -> Result<(Arc<dyn Dataset>, Arc<dyn Dataset>), Error> {
+) -> Result<[Arc<dyn Dataset>; 2], Error> {
     if !(0.0..=1.0).contains(&fraction) {
         return Err(Error::setting(
             "validation",
@@ -80,12 +80,14 @@ pub fn split_off(
     let mut rest = order.split_off(count);
     rest.sort_unstable();
     order.sort_unstable();
-    let subset = |indices| Arc::new(Subset { whole: Arc::clone(&dataset), indices });
-    Ok((subset(rest), subset(order)))
+    let whole = &dataset;
+    Ok([rest, order].map(|indices| -> Arc<dyn Dataset> {
+        Arc::new(Subset { whole: Arc::clone(whole), indices })
+    }))
 }
 
 /// Keeps the stream of a split apart from the streams of an epoch with the same seed.
-const SPLIT: u64 = 0x5350_4C49_54;
+const SPLIT: u64 = 0x53_504C_4954;
 
 #[cfg(test)]
 mod tests {
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn another_seed_gives_another_split() {
-        let split = |seed| labels(&*split_off(Arc::new(Numbers(100)), 0.2, seed).unwrap().1);
+        let split = |seed| labels(&*split_off(Arc::new(Numbers(100)), 0.2, seed).unwrap()[1]);
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
         assert_eq!(split(1).len(), 20);
@@ -141,7 +143,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_two_parts_make_the_whole(length in 0..200_usize, fraction in 0.0..=1.0, seed: u64) {
-            let (rest, part) = split_off(Arc::new(Numbers(length)), fraction, seed).unwrap();
+            let [rest, part] = split_off(Arc::new(Numbers(length)), fraction, seed).unwrap();
             let (rest, part) = (labels(&*rest), labels(&*part));
             prop_assert!(rest.is_sorted() && part.is_sorted());
             prop_assert!((part.len() as f64 - fraction * length as f64).abs() <= 1.0);

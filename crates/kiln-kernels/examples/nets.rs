@@ -1,14 +1,35 @@
 //! Runs the layers of well-known networks (random weights) through the public functions on the flex device and prints
-//! milliseconds: `nets [--layers] [--exact] [--plain] [--runs N] [--batch N] [NAME ..]`.
+//! milliseconds: `nets [--layers] [--exact] [--plain] [--cpu] [--runs N] [--batch N] [NAME ..]`.
+//!
+//! `--cpu` counts the main thread's processor time instead of the wall clock (Linux): on a busy machine, with
+//! `RAYON_NUM_THREADS=1`, it is the steadier number.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Distribution, Tensor};
 use kiln_kernels::{Activation, Algorithm, Branch, Geometry};
 
 use Activation::{Identity, Relu, Sigmoid};
+
+/// Milliseconds on the wall clock or, with `--cpu`, of this thread's processor time.
+fn now(cpu: bool) -> f64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let wall = START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3;
+    if !cpu {
+        return wall;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a live `timespec`.
+        if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } == 0 {
+            return time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6;
+        }
+    }
+    wall
+}
 
 /// One layer's parameters, made at the first pass.
 struct Weights {
@@ -23,6 +44,7 @@ struct Pass {
     next: usize,
     times: BTreeMap<usize, (String, f64, f64)>,
     profile: bool,
+    cpu: bool,
 }
 
 impl Pass {
@@ -40,56 +62,110 @@ impl Pass {
         (layer.weight.clone(), layer.bias.clone())
     }
 
-    fn timed<T>(&mut self, name: impl FnOnce() -> String, flops: f64, run: impl FnOnce() -> T) -> T {
+    fn timed<T>(
+        &mut self,
+        name: impl FnOnce() -> String,
+        flops: f64,
+        run: impl FnOnce() -> T,
+    ) -> T {
         if !self.profile {
             return run();
         }
-        let start = Instant::now();
+        let start = now(self.cpu);
         let out = run();
-        let ms = start.elapsed().as_secs_f64() * 1e3;
+        let ms = now(self.cpu) - start;
         let id = self.times.len();
         self.times.insert(id, (name(), ms, flops));
         out
     }
 
-    fn branch(&mut self, x: &Tensor<4>, out: usize, kernel: [usize; 2], stride: usize, pad: [usize; 2], groups: usize, activation: Activation) -> Branch {
+    fn branch(
+        &mut self,
+        x: &Tensor<4>,
+        out: usize,
+        kernel: [usize; 2],
+        stride: usize,
+        pad: [usize; 2],
+        groups: usize,
+        activation: Activation,
+    ) -> Branch {
         let channels = x.dims()[1];
         let (weight, bias) = self.weights([out, channels / groups, kernel[0], kernel[1]]);
-        Branch { x: x.clone(), weight, bias: Some(bias), options: ConvOptions::new([stride; 2], pad, [1, 1], groups), activation }
+        Branch {
+            x: x.clone(),
+            weight,
+            bias: Some(bias),
+            options: ConvOptions::new([stride; 2], pad, [1, 1], groups),
+            activation,
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn conv(&mut self, x: Tensor<4>, out: usize, kernel: usize, stride: usize, pad: usize, groups: usize, a: Activation, residual: Option<Tensor<4>>) -> Tensor<4> {
+    fn conv(
+        &mut self,
+        x: Tensor<4>,
+        out: usize,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+        groups: usize,
+        a: Activation,
+        residual: Option<Tensor<4>>,
+    ) -> Tensor<4> {
         let b = self.branch(&x, out, [kernel; 2], stride, [pad; 2], groups, a);
         let g = Geometry::new(x.dims(), b.weight.dims(), &b.options).expect("layers fit together");
         let name = || {
             let algorithm = Algorithm::choose(&g, kiln_kernels::exact());
-            format!("{kernel}x{kernel}/{stride} {}->{out} g{groups} {}x{} {algorithm:?}", g.in_channels, g.output[0], g.output[1])
+            format!(
+                "{kernel}x{kernel}/{stride} {}->{out} g{groups} {}x{} {algorithm:?}",
+                g.in_channels, g.output[0], g.output[1]
+            )
         };
         let flops = 2.0 * g.multiply_adds() as f64;
         drop(x);
-        self.timed(name, flops, || kiln_kernels::conv2d(b.x, b.weight, b.bias, b.options, b.activation, residual))
+        self.timed(name, flops, || {
+            kiln_kernels::conv2d(b.x, b.weight, b.bias, b.options, b.activation, residual)
+        })
     }
 
     fn branches(&mut self, branches: Vec<Branch>) -> Tensor<4> {
-        let flops = branches.iter().map(|b| 2.0 * Geometry::new(b.x.dims(), b.weight.dims(), &b.options).unwrap().multiply_adds() as f64).sum();
+        let flops = branches
+            .iter()
+            .map(|b| {
+                2.0 * Geometry::new(b.x.dims(), b.weight.dims(), &b.options)
+                    .unwrap()
+                    .multiply_adds() as f64
+            })
+            .sum();
         let name = || {
-            let parts: Vec<String> = branches.iter().map(|b| format!("{}->{}x{}", b.x.dims()[1], b.weight.dims()[0], b.weight.dims()[2])).collect();
+            let parts: Vec<String> = branches
+                .iter()
+                .map(|b| {
+                    format!("{}->{}x{}", b.x.dims()[1], b.weight.dims()[0], b.weight.dims()[2])
+                })
+                .collect();
             format!("branches {} {}", branches[0].x.dims()[2], parts.join(" "))
         };
         let name = name();
         self.timed(|| name, flops, || kiln_kernels::conv2d_branches(branches))
     }
 
-    fn max(&mut self, x: Tensor<4>, kernel: usize, stride: usize, pad: usize, ceil: bool) -> Tensor<4> {
-        let mut options = MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([pad; 2]);
+    fn max(
+        &mut self,
+        x: Tensor<4>,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+        ceil: bool,
+    ) -> Tensor<4> {
+        let mut options =
+            MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([pad; 2]);
         options.ceil_mode = ceil;
-        self.timed(|| format!("max {kernel}/{stride} {:?}", x.dims()), 0.0, || kiln_kernels::max_pool2d(x.clone(), options))
-    }
-
-    fn avg(&mut self, x: Tensor<4>, kernel: usize) -> Tensor<4> {
-        let options = AvgPoolOptions::new([kernel; 2]).with_stride([kernel; 2]);
-        self.timed(|| "avg".into(), 0.0, || kiln_kernels::avg_pool2d(x, options))
+        self.timed(
+            || format!("max {kernel}/{stride} {:?}", x.dims()),
+            0.0,
+            || kiln_kernels::max_pool2d(x.clone(), options),
+        )
     }
 
     fn global(&mut self, x: Tensor<4>) -> Tensor<4> {
@@ -101,18 +177,30 @@ impl Pass {
         if self.next == self.layers.len() {
             let bound = (3.0 / depth as f64).sqrt();
             self.layers.push(Weights {
-                weight: Tensor::random([depth, out, 1, 1], Distribution::Uniform(-bound, bound), &self.device),
+                weight: Tensor::random(
+                    [depth, out, 1, 1],
+                    Distribution::Uniform(-bound, bound),
+                    &self.device,
+                ),
                 bias: Tensor::random([out], Distribution::Uniform(-0.1, 0.1), &self.device),
             });
         }
         let layer = &self.layers[self.next];
         self.next += 1;
         let (weight, bias) = (layer.weight.clone().reshape([depth, out]), layer.bias.clone());
-        self.timed(|| format!("dense {depth}->{out}"), 2.0 * (batch * depth * out) as f64, || kiln_kernels::linear(x, weight, Some(bias), a))
+        self.timed(
+            || format!("dense {depth}->{out}"),
+            2.0 * (batch * depth * out) as f64,
+            || kiln_kernels::linear(x, weight, Some(bias), a),
+        )
     }
 
     fn scale(&mut self, x: Tensor<4>, s: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
-        self.timed(|| "scale".into(), 0.0, || kiln_kernels::scale_channels(x, s, Some(residual), Relu))
+        self.timed(
+            || "scale".into(),
+            0.0,
+            || kiln_kernels::scale_channels(x, s, Some(residual), Relu),
+        )
     }
 }
 
@@ -120,7 +208,13 @@ fn flat(x: Tensor<4>) -> Tensor<2> {
     x.flatten::<2>(1, 3)
 }
 
-fn resnet(p: &mut Pass, x: Tensor<4>, blocks: [usize; 4], bottleneck: bool, squeeze: bool) -> Tensor<2> {
+fn resnet(
+    p: &mut Pass,
+    x: Tensor<4>,
+    blocks: [usize; 4],
+    bottleneck: bool,
+    squeeze: bool,
+) -> Tensor<2> {
     let x = p.conv(x, 64, 7, 2, 3, 1, Relu, None);
     let mut x = p.max(x, 3, 2, 1, false);
     for (stage, &count) in blocks.iter().enumerate() {
@@ -128,7 +222,11 @@ fn resnet(p: &mut Pass, x: Tensor<4>, blocks: [usize; 4], bottleneck: bool, sque
         for block in 0..count {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
             let out = if bottleneck { width * 4 } else { width };
-            let shortcut = if stride != 1 || x.dims()[1] != out { p.conv(x.clone(), out, 1, stride, 0, 1, Identity, None) } else { x.clone() };
+            let shortcut = if stride != 1 || x.dims()[1] != out {
+                p.conv(x.clone(), out, 1, stride, 0, 1, Identity, None)
+            } else {
+                x.clone()
+            };
             x = if bottleneck {
                 let y = p.conv(x, width, 1, 1, 0, 1, Relu, None);
                 let y = p.conv(y, width, 3, stride, 1, 1, Relu, None);
@@ -178,7 +276,11 @@ fn alexnet(p: &mut Pass, x: Tensor<4>) -> Tensor<2> {
     p.dense(x, 1000, Identity)
 }
 
-fn inception(p: &mut Pass, x: Tensor<4>, [one, reduce3, three, reduce5, five, pool]: [usize; 6]) -> Tensor<4> {
+fn inception(
+    p: &mut Pass,
+    x: Tensor<4>,
+    [one, reduce3, three, reduce5, five, pool]: [usize; 6],
+) -> Tensor<4> {
     let first = p.branch(&x, one, [1, 1], 1, [0, 0], 1, Relu);
     let y = p.conv(x.clone(), reduce3, 1, 1, 0, 1, Relu, None);
     let second = p.branch(&y, three, [3, 3], 1, [1, 1], 1, Relu);
@@ -199,7 +301,13 @@ fn googlenet(p: &mut Pass, x: Tensor<4>) -> Tensor<2> {
     let x = inception(p, x, [64, 96, 128, 16, 32, 32]);
     let x = inception(p, x, [128, 128, 192, 32, 96, 64]);
     let mut x = p.max(x, 3, 2, 0, true);
-    for sizes in [[192, 96, 208, 16, 48, 64], [160, 112, 224, 24, 64, 64], [128, 128, 256, 24, 64, 64], [112, 144, 288, 32, 64, 64], [256, 160, 320, 32, 128, 128]] {
+    for sizes in [
+        [192, 96, 208, 16, 48, 64],
+        [160, 112, 224, 24, 64, 64],
+        [128, 128, 256, 24, 64, 64],
+        [112, 144, 288, 32, 64, 64],
+        [256, 160, 320, 32, 128, 128],
+    ] {
         x = inception(p, x, sizes);
     }
     let x = p.max(x, 2, 2, 0, true);
@@ -209,7 +317,13 @@ fn googlenet(p: &mut Pass, x: Tensor<4>) -> Tensor<2> {
     p.dense(flat(x), 1000, Identity)
 }
 
-fn separable(p: &mut Pass, x: Tensor<4>, out: usize, a: Activation, residual: Option<Tensor<4>>) -> Tensor<4> {
+fn separable(
+    p: &mut Pass,
+    x: Tensor<4>,
+    out: usize,
+    a: Activation,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
     let channels = x.dims()[1];
     let x = p.conv(x, channels, 3, 1, 1, channels, Identity, None);
     p.conv(x, out, 1, 1, 0, 1, a, residual)
@@ -226,7 +340,7 @@ fn xception(p: &mut Pass, x: Tensor<4>) -> Tensor<2> {
         let y = separable(p, x, width, Relu, None);
         let y = separable(p, y, width, Identity, None);
         let y = p.max(y, 3, 2, 1, false);
-        x = p.timed(|| "add".into(), 0.0, || y + shortcut);
+        x = p.timed(|| "add".into(), 0.0, || kiln_kernels::add(y, shortcut, Identity));
     }
     for _ in 0..8 {
         let y = p.timed(|| "relu".into(), 0.0, || kiln_kernels::activate(x.clone(), Relu));
@@ -239,7 +353,7 @@ fn xception(p: &mut Pass, x: Tensor<4>) -> Tensor<2> {
     let y = separable(p, y, 728, Relu, None);
     let y = separable(p, y, 1024, Identity, None);
     let y = p.max(y, 3, 2, 1, false);
-    let x = p.timed(|| "add".into(), 0.0, || y + shortcut);
+    let x = p.timed(|| "add".into(), 0.0, || kiln_kernels::add(y, shortcut, Identity));
     let x = separable(p, x, 1536, Relu, None);
     let x = separable(p, x, 2048, Relu, None);
     let x = p.global(x);
@@ -260,15 +374,18 @@ fn forward(name: &str, p: &mut Pass, x: Tensor<4>) -> Tensor<2> {
     }
 }
 
-const NETS: [&str; 7] = ["resnet18", "resnet50", "se-resnet50", "vgg16", "googlenet", "alexnet", "xception"];
+const NETS: [&str; 7] =
+    ["resnet18", "resnet50", "se-resnet50", "vgg16", "googlenet", "alexnet", "xception"];
 
 fn main() {
-    let (mut layers, mut runs, mut names, mut batches) = (false, 9, Vec::new(), vec![1, 8]);
+    let (mut layers, mut cpu, mut runs, mut names, mut batches) =
+        (false, false, 9, Vec::new(), vec![1, 8]);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse().ok()).expect("a number");
         match argument.as_str() {
             "--layers" => layers = true,
+            "--cpu" => cpu = true,
             "--exact" => kiln_kernels::set_exact(true),
             "--plain" => kiln_kernels::set_plain(true),
             "--runs" => runs = number(),
@@ -280,21 +397,33 @@ fn main() {
         names = NETS.map(String::from).to_vec();
     }
     let device = Device::flex();
-    println!("{}, {} threads", kiln_kernels::Path::best().name(), std::thread::available_parallelism().map_or(1, usize::from));
+    println!(
+        "{}, {} threads",
+        kiln_kernels::Path::best().name(),
+        std::thread::available_parallelism().map_or(1, usize::from)
+    );
     for name in &names {
-        let mut p = Pass { device: device.clone(), layers: vec![], next: 0, times: BTreeMap::new(), profile: false };
+        let mut p = Pass {
+            device: device.clone(),
+            layers: vec![],
+            next: 0,
+            times: BTreeMap::new(),
+            profile: false,
+            cpu,
+        };
         for &batch in &batches {
             let size = if name == "xception" { 299 } else { 224 };
-            let x: Tensor<4> = Tensor::random([batch, 3, size, size], Distribution::Default, &device);
+            let x: Tensor<4> =
+                Tensor::random([batch, 3, size, size], Distribution::Default, &device);
             let mut times: Vec<f64> = Vec::new();
             let mut best: BTreeMap<usize, (String, f64, f64)> = BTreeMap::new();
             for run in 0..=runs {
                 p.times.clear();
                 p.profile = layers;
-                let start = Instant::now();
+                let start = now(cpu);
                 let y = forward(name, &mut p, x.clone());
                 let sum = y.sum().into_scalar::<f32>();
-                let ms = start.elapsed().as_secs_f64() * 1e3;
+                let ms = now(cpu) - start;
                 assert!(sum.is_finite());
                 if run == 0 {
                     continue;
@@ -306,7 +435,12 @@ fn main() {
                 }
             }
             times.sort_by(f64::total_cmp);
-            println!("{name:12} batch {batch}: median {:.1} ms, least {:.1}, most {:.1}", times[times.len() / 2], times[0], times[times.len() - 1]);
+            println!(
+                "{name:12} batch {batch}: median {:.1} ms, least {:.1}, most {:.1}",
+                times[times.len() / 2],
+                times[0],
+                times[times.len() - 1]
+            );
             let mut total = 0.0;
             for (name, ms, flops) in best.values() {
                 println!("  {ms:8.3} ms {:6.0} GFLOP/s  {name}", flops / ms / 1e6);

@@ -67,11 +67,14 @@ unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
         let square = S::mul(x, x);
         // Near zero a polynomial, where 1 − 2 / (exp(2x) + 1) would cancel.
         let mut sum = S::splat(-5.704_988_7e-3);
-        for factor in [2.063_908_9e-2, -5.373_972e-2, 1.333_144_2e-1, -3.333_328e-1] {
+        for factor in [2.063_909e-2, -5.373_972e-2, 1.333_144_2e-1, -3.333_328e-1] {
             sum = S::fma(sum, square, S::splat(factor));
         }
         let near = S::fma(S::mul(sum, square), x, x);
-        let far = S::sub(S::splat(1.0), S::div(S::splat(2.0), S::add(exp::<S>(S::add(x, x)), S::splat(1.0))));
+        let far = S::sub(
+            S::splat(1.0),
+            S::div(S::splat(2.0), S::add(exp::<S>(S::add(x, x)), S::splat(1.0))),
+        );
         S::select_less(square, S::splat(0.625 * 0.625), near, far)
     }
 }
@@ -83,37 +86,46 @@ impl Activation {
         matches!(self, Self::Identity | Self::Relu | Self::LeakyRelu(_))
     }
 
+    /// Applies it to a vector if it is [cheap](Self::cheap), else leaves that to [`in_place`].
+    ///
+    /// # Safety
+    /// Only inside `run_kernel!`.
+    #[inline(always)]
+    pub(crate) unsafe fn cheap_vector<S: Simd>(self, x: S::V) -> S::V {
+        // SAFETY: the instruction set is the caller's to guarantee.
+        unsafe {
+            match self {
+                Self::Relu => S::max(S::splat(0.0), x),
+                Self::LeakyRelu(slope) => {
+                    S::select_less(x, S::splat(0.0), S::mul(S::splat(slope), x), x)
+                }
+                _ => x,
+            }
+        }
+    }
+
     /// Applies it to a vector.
     ///
     /// # Safety
     /// Only inside `run_kernel!`.
     #[inline(always)]
-    pub(crate) unsafe fn vector<S: Simd>(self, x: S::V) -> S::V {
+    unsafe fn vector<S: Simd>(self, x: S::V) -> S::V {
         // SAFETY: the instruction set is the caller's to guarantee.
         unsafe {
             match self {
                 Self::Identity => x,
                 Self::Relu => S::max(S::splat(0.0), x),
-                Self::LeakyRelu(slope) => S::select_less(x, S::splat(0.0), S::mul(S::splat(slope), x), x),
+                Self::LeakyRelu(slope) => {
+                    S::select_less(x, S::splat(0.0), S::mul(S::splat(slope), x), x)
+                }
                 Self::Tanh => tanh::<S>(x),
-                Self::ScaledTanh => S::mul(S::splat(SCALED_TANH.0), tanh::<S>(S::mul(S::splat(SCALED_TANH.1), x))),
+                Self::ScaledTanh => {
+                    S::mul(S::splat(SCALED_TANH.0), tanh::<S>(S::mul(S::splat(SCALED_TANH.1), x)))
+                }
                 Self::Sigmoid => sigmoid::<S>(x),
                 Self::Silu => S::mul(x, sigmoid::<S>(x)),
             }
         }
-    }
-
-    /// Applies it to `len` floats in place, if it is not [cheap](Self::cheap).
-    ///
-    /// # Safety
-    /// Only inside `run_kernel!`; `len` floats must be writable.
-    #[inline(always)]
-    pub(crate) unsafe fn finish<S: Simd>(self, at: *mut f32, len: usize) {
-        if self.cheap() {
-            return;
-        }
-        // SAFETY: passed on.
-        unsafe { self.row::<S>(at, at, len) }
     }
 
     /// Applies it from one place to another (or the same).
@@ -121,7 +133,7 @@ impl Activation {
     /// # Safety
     /// Only inside `run_kernel!`; `len` floats must be readable and writable.
     #[inline(always)]
-    pub(crate) unsafe fn row<S: Simd>(self, from: *const f32, to: *mut f32, len: usize) {
+    unsafe fn row<S: Simd>(self, from: *const f32, to: *mut f32, len: usize) {
         // SAFETY: all reads and writes lie within `len` floats; the tail goes through an array.
         unsafe {
             let mut i = 0;
@@ -155,9 +167,25 @@ impl Activation {
 }
 
 #[inline(always)]
-unsafe fn activate_rows<S: Simd>(activation: Activation, from: *const f32, to: *mut f32, len: usize) {
+unsafe fn activate_rows<S: Simd>(
+    activation: Activation,
+    from: *const f32,
+    to: *mut f32,
+    len: usize,
+) {
     // SAFETY: passed on.
     unsafe { activation.row::<S>(from, to, len) }
+}
+
+/// Applies `activation` to `len` floats that have just been written, unless it is cheap and so was applied before.
+///
+/// # Safety
+/// They must be readable and writable.
+pub(crate) unsafe fn in_place(path: Path, activation: Activation, at: *mut f32, len: usize) {
+    if activation.cheap() {
+        return;
+    }
+    run_kernel!(path, activate_rows(activation: Activation, from: *const f32, to: *mut f32, len: usize) with (activation, at.cast_const(), at, len));
 }
 
 /// Applies `activation` to all of `from`.
@@ -167,7 +195,8 @@ pub(crate) fn apply(path: Path, activation: Activation, from: &[f32], to: &mut [
     // Counted as sixteen moves a float: the exponentials take that long.
     for_ranges(from.len(), 16, |range| {
         // SAFETY: ranges are disjoint and lie within both slices.
-        let (from, to) = unsafe { (source.get().cast_const().add(range.start), target.get().add(range.start)) };
+        let (from, to) =
+            unsafe { (source.get().cast_const().add(range.start), target.get().add(range.start)) };
         run_kernel!(path, activate_rows(activation: Activation, from: *const f32, to: *mut f32, len: usize) with (activation, from, to, range.len()));
     });
 }
@@ -198,12 +227,26 @@ mod tests {
     fn check(activation: Activation, reference: impl Fn(f64) -> f64) {
         for path in Path::available() {
             let mut from: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.005).collect();
-            from.extend([0.0, -0.0, 1e-8, -1e-8, 88.0, -88.0, 100.0, -100.0, 1e30, -1e30, f32::INFINITY, f32::NEG_INFINITY]);
+            from.extend([
+                0.0,
+                -0.0,
+                1e-8,
+                -1e-8,
+                88.0,
+                -88.0,
+                100.0,
+                -100.0,
+                1e30,
+                -1e30,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+            ]);
             let mut to = vec![0.0; from.len()];
             apply(path, activation, &from, &mut to);
             for (x, y) in from.iter().zip(&to) {
                 let expected = reference(f64::from(*x));
-                let close = (f64::from(*y) - expected).abs() <= 4e-7 * expected.abs().max(0.01) || f64::from(*y) == expected;
+                let close = (f64::from(*y) - expected).abs() <= 4e-7 * expected.abs().max(0.01)
+                    || f64::from(*y) == expected;
                 assert!(close, "{activation:?}({x}) = {y}, expected {expected} ({path:?})");
             }
             let mut nan = [0.0];

@@ -92,7 +92,10 @@ impl Buffer {
     /// # Panics
     /// When `len` floats exceed the address space.
     pub(crate) fn new(len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<f32>()).filter(|&b| b < isize::MAX as usize / 2).expect("a tensor this large does not fit in memory");
+        let bytes = len
+            .checked_mul(size_of::<f32>())
+            .filter(|&b| b < isize::MAX as usize / 2)
+            .expect("a tensor this large does not fit in memory");
         let size = class(bytes);
         let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).take(size);
         let (block, size) = pooled.unwrap_or_else(|| {
@@ -159,13 +162,23 @@ impl AllocationController for Storage {
     fn property(&self) -> AllocationProperty {
         AllocationProperty::Other
     }
-    unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+    unsafe fn memory_mut(
+        &mut self,
+        _: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         // SAFETY: the block is `size` bytes, owned by us, and `&mut self` is exclusive.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.0.block.as_ptr().cast(), self.0.len * size_of::<f32>()) })
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(
+                self.0.block.as_ptr().cast(),
+                self.0.len * size_of::<f32>(),
+            )
+        })
     }
     fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
         // SAFETY: the block is at least this long and lives as long as `self`.
-        Ok(unsafe { std::slice::from_raw_parts(self.0.block.as_ptr().cast(), self.0.len * size_of::<f32>()) })
+        Ok(unsafe {
+            std::slice::from_raw_parts(self.0.block.as_ptr().cast(), self.0.len * size_of::<f32>())
+        })
     }
 }
 

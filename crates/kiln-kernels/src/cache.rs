@@ -31,10 +31,20 @@ type Entry = (Weak<Bytes>, Arc<dyn Any + Send + Sync>);
 static CACHE: Mutex<Option<HashMap<Key, Entry>>> = Mutex::new(None);
 
 /// The packed form of `weight`, made by `pack` if it is not there yet.
-pub(crate) fn packed<T: Any + Send + Sync>(weight: &FlexTensor, form: Form, pack: impl FnOnce() -> T) -> Arc<T> {
+pub(crate) fn packed<T: Any + Send + Sync>(
+    weight: &FlexTensor,
+    form: Form,
+    pack: impl FnOnce() -> T,
+) -> Arc<T> {
     let storage = weight.data_arc();
     let layout = weight.layout();
-    let key = (Arc::as_ptr(&storage) as usize, layout.start_offset(), layout.shape().to_vec(), layout.strides().to_vec(), form);
+    let key = (
+        Arc::as_ptr(&storage) as usize,
+        layout.start_offset(),
+        layout.shape().to_vec(),
+        layout.strides().to_vec(),
+        form,
+    );
     let lock = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((owner, value)) = lock().get_or_insert_with(HashMap::new).get(&key)
         && owner.upgrade().is_some_and(|owner| Arc::ptr_eq(&owner, &storage))
@@ -55,7 +65,9 @@ pub(crate) fn packed<T: Any + Send + Sync>(weight: &FlexTensor, form: Form, pack
 #[must_use]
 pub fn cached_weights() -> usize {
     let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.as_ref().map_or(0, |cache| cache.values().filter(|(owner, _)| owner.strong_count() > 0).count())
+    cache
+        .as_ref()
+        .map_or(0, |cache| cache.values().filter(|(owner, _)| owner.strong_count() > 0).count())
 }
 
 #[cfg(test)]

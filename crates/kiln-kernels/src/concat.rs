@@ -47,7 +47,13 @@ mod kernel {
                 let from = map.pointer();
                 for pixel in range.clone() {
                     // SAFETY: the pixel lies within map and output; tasks write disjoint pixels.
-                    unsafe { std::ptr::copy_nonoverlapping(from.add(pixel * map.step), target.get().add(pixel * channels + first), map.channels) };
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(
+                            from.add(pixel * map.step),
+                            target.get().add(pixel * channels + first),
+                            map.channels,
+                        );
+                    };
                 }
                 first += map.channels;
             }

@@ -7,13 +7,13 @@ mod depthwise;
 pub(crate) mod indirect;
 #[cfg(feature = "flex")]
 pub(crate) mod run;
-mod transpose;
+pub(crate) mod transpose;
 #[cfg(feature = "flex")]
 mod winograd;
 
+use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::Tensor;
 
 use crate::activation::Activation;
 
@@ -57,7 +57,11 @@ impl Geometry {
         let groups = options.groups;
         let kernel = [kernel_height, kernel_width];
         let size = [height, width];
-        let positive = [groups, per_group, kernel_height, kernel_width].iter().chain(&options.stride).chain(&options.dilation).all(|&x| x > 0)
+        let positive = [groups, per_group, kernel_height, kernel_width]
+            .iter()
+            .chain(&options.stride)
+            .chain(&options.dilation)
+            .all(|&x| x > 0)
             && input.iter().all(|&x| x > 0)
             && out_channels > 0;
         if !positive || per_group * groups != in_channels || out_channels % groups != 0 {
@@ -66,7 +70,8 @@ impl Geometry {
         let mut output = [0; 2];
         for i in 0..2 {
             let extent = options.dilation[i] * (kernel[i] - 1) + 1;
-            let room = (size[i] + options.padding[i].0 + options.padding[i].1).checked_sub(extent)?;
+            let room =
+                (size[i] + options.padding[i].0 + options.padding[i].1).checked_sub(extent)?;
             output[i] = room / options.stride[i] + 1;
         }
         Some(Self {
@@ -127,7 +132,15 @@ pub fn conv2d(
     residual: Option<Tensor<4>>,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if let Some(out) = run::flex(&x, &weight, bias.as_ref(), &options, activation, residual.as_ref()) {
+    if let Some(out) =
+        run::flex(&x, &weight, bias.as_ref(), &options, activation, residual.as_ref())
+    {
+        return out;
+    }
+    #[cfg(feature = "flex")]
+    if let Some(out) =
+        crate::grad::conv2d(&x, &weight, bias.as_ref(), &options, activation, residual.as_ref())
+    {
         return out;
     }
     let sum = module::conv2d(x, weight, bias, options);
@@ -164,6 +177,9 @@ pub fn conv2d_branches(branches: Vec<Branch>) -> Tensor<4> {
     if let Some(out) = run::branches(&branches) {
         return out;
     }
-    let maps = branches.into_iter().map(|b| conv2d(b.x, b.weight, b.bias, b.options, b.activation, None)).collect();
+    let maps = branches
+        .into_iter()
+        .map(|b| conv2d(b.x, b.weight, b.bias, b.options, b.activation, None))
+        .collect();
     crate::concat::concat_channels(maps)
 }

@@ -16,31 +16,45 @@ use crate::activation::Activation;
 /// # Panics
 /// If the shapes do not fit together.
 #[must_use]
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, activation: Activation) -> Tensor<2> {
+pub fn linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    activation: Activation,
+) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if let Some(out) = kernel::flex(&x, &weight, bias.as_ref(), activation) {
+        return out;
+    }
+    #[cfg(feature = "flex")]
+    if let Some(out) = crate::grad::linear(&x, &weight, bias.as_ref(), activation) {
         return out;
     }
     activation.burn(module::linear(x, weight, bias))
 }
 
 #[cfg(feature = "flex")]
-mod kernel {
+pub(crate) mod kernel {
     use super::{Activation, Tensor};
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::tensor::Shape;
 
     use crate::buffer::Buffer;
     use crate::cache::{self, Form};
-    use crate::conv::run::{Destination, Epilogue, padded_bias};
     use crate::conv::indirect::pointwise;
+    use crate::conv::run::{Destination, Epilogue, padded_bias};
     use crate::dispatch::Path;
     use crate::extension::{contiguous, flex as primitive, flex_maybe, floats};
     use crate::gemm::Rows;
     use crate::pack::Packed;
     use crate::parallel::Shared;
 
-    pub(super) fn flex(x: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, activation: Activation) -> Option<Tensor<2>> {
+    pub(super) fn flex(
+        x: &Tensor<2>,
+        weight: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+        activation: Activation,
+    ) -> Option<Tensor<2>> {
         let [batch, depth] = x.dims();
         let [rows, columns] = weight.dims();
         if batch * depth * columns == 0 || rows != depth {
@@ -48,13 +62,18 @@ mod kernel {
         }
         let (x, weight, bias) = (contiguous(&primitive(x)?), primitive(weight)?, flex_maybe(bias)?);
         if let Some(bias) = &bias {
-            assert_eq!(bias.layout().shape().to_vec(), [columns], "the bias must have one value per output feature");
+            assert_eq!(
+                bias.layout().shape().to_vec(),
+                [columns],
+                "the bias must have one value per output feature"
+            );
         }
-        let out = product(Path::best(), &x, &weight, bias.as_ref(), activation, [batch, depth, columns]);
+        let out =
+            product(Path::best(), &x, &weight, bias.as_ref(), activation, [batch, depth, columns]);
         Some(crate::extension::tensor(out, Layout::contiguous(Shape::from(vec![batch, columns]))))
     }
 
-    pub(super) fn product(
+    pub(crate) fn product(
         path: Path,
         x: &FlexTensor,
         weight: &FlexTensor,
@@ -64,15 +83,26 @@ mod kernel {
     ) -> Buffer {
         let packed = cache::packed(weight, Form::Dense, || {
             let strides = [weight.layout().strides()[0], weight.layout().strides()[1]];
-            let (start, storage) = (weight.layout().start_offset() as isize, weight.storage::<f32>());
-            Packed::new(1, depth, columns, |_, k, j| storage[(start + k as isize * strides[0] + j as isize * strides[1]) as usize])
+            let (start, storage) =
+                (weight.layout().start_offset() as isize, weight.storage::<f32>());
+            Packed::new(1, depth, columns, |_, k, j| {
+                storage[(start + k as isize * strides[0] + j as isize * strides[1]) as usize]
+            })
         });
         let epilogue = Epilogue { bias: padded_bias(bias, columns), residual: None, activation };
         let mut out = Buffer::new(batch * columns);
         let destination = Destination { pointer: Shared::new(out.pointer()), step: columns };
         let x = floats(x);
         assert_eq!(x.len(), batch * depth);
-        pointwise(path, Rows::Regular(x.as_ptr(), depth), batch, depth, &packed, &epilogue, destination);
+        pointwise(
+            path,
+            Rows::Regular(x.as_ptr(), depth),
+            batch,
+            depth,
+            &packed,
+            &epilogue,
+            destination,
+        );
         out
     }
 }
@@ -120,13 +150,29 @@ mod tests {
         let (depth, columns) = (9000, 24);
         let x = crate::testing::floats(8 * depth, 1);
         let w = crate::testing::floats(depth * columns, 2);
-        let flex = |values: &[f32], shape: Vec<usize>| FlexTensor::from_data(TensorData::new(values.to_vec(), shape));
+        let flex = |values: &[f32], shape: Vec<usize>| {
+            FlexTensor::from_data(TensorData::new(values.to_vec(), shape))
+        };
         let weight = flex(&w, vec![depth, columns]);
         for path in Path::available() {
-            let all = kernel::product(path, &flex(&x, vec![8, depth]), &weight, None, Activation::Tanh, [8, depth, columns]);
+            let all = kernel::product(
+                path,
+                &flex(&x, vec![8, depth]),
+                &weight,
+                None,
+                Activation::Tanh,
+                [8, depth, columns],
+            );
             for i in 0..8 {
                 let one = flex(&x[i * depth..(i + 1) * depth], vec![1, depth]);
-                let one = kernel::product(path, &one, &weight, None, Activation::Tanh, [1, depth, columns]);
+                let one = kernel::product(
+                    path,
+                    &one,
+                    &weight,
+                    None,
+                    Activation::Tanh,
+                    [1, depth, columns],
+                );
                 assert_eq!(&all[i * columns..(i + 1) * columns], &one[..]);
             }
         }

@@ -4,9 +4,10 @@
 mod micro;
 
 use crate::activation::Activation;
-use crate::dispatch::{Path, run_kernel};
+use crate::dispatch::Path;
 use crate::pack::{PANEL, Packed, padded, panels};
 use crate::parallel::threads;
+use crate::simd::LANES;
 
 /// Where the rows of the left matrix are.
 #[derive(Clone, Copy)]
@@ -62,11 +63,19 @@ struct Chunk {
     last: bool,
 }
 
-#[inline(always)]
-unsafe fn block<S: crate::simd::Simd>(b: &Block) {
-    let groups = b.count.div_ceil(S::ROWS);
+/// Computes one block.
+///
+/// # Safety
+/// Every row must be readable for `depth` floats per tap, the weights for the padded columns of `taps * depth`, the
+/// residual and the output for `count` rows of the block's columns, the bias for the padded columns; no other task may
+/// touch this block's part of the output.
+pub(crate) unsafe fn run(path: Path, b: &Block) {
+    let groups = b.count.div_ceil(micro::rows(path)).max(1);
+    let (base, taller) = (b.count / groups, b.count % groups);
     // Cut the depth only where rows pass more than once.
-    let (tap_cuts, depth_cuts) = match (groups > 1).then(|| (b.taps * b.depth * PANEL * size_of::<f32>()).div_ceil(PANEL_BYTES)) {
+    let (tap_cuts, depth_cuts) = match (groups > 1)
+        .then(|| (b.taps * b.depth * PANEL * size_of::<f32>()).div_ceil(PANEL_BYTES))
+    {
         Some(cuts) if cuts > 1 && b.taps > 1 => (cuts.min(b.taps), 1),
         Some(cuts) if cuts > 1 => (1, cuts.min(b.depth)),
         _ => (1, 1),
@@ -78,51 +87,32 @@ unsafe fn block<S: crate::simd::Simd>(b: &Block) {
         // Few rows cannot hide the multiply-add's latency alone: they take two panels at a time.
         let pair = b.count <= 2 && left >= 2 * PANEL && panel + 2 <= b.panels.1;
         for cut in 0..cuts {
-            let cut_of = |total: usize, parts: usize| (total * (cut % parts) / parts, total * (cut % parts + 1) / parts);
+            let cut_of = |total: usize, parts: usize| {
+                (total * (cut % parts) / parts, total * (cut % parts + 1) / parts)
+            };
             let chunk = Chunk {
                 taps: if tap_cuts > 1 { cut_of(b.taps, tap_cuts) } else { (0, b.taps) },
                 depth: if depth_cuts > 1 { cut_of(b.depth, depth_cuts) } else { (0, b.depth) },
                 first: cut == 0,
                 last: cut + 1 == cuts,
             };
+            let mut row = 0;
             for group in 0..groups {
                 // Groups of nearly equal size: a last group of one row would waste the registers.
-                let row = b.count * group / groups;
-                let rows = b.count * (group + 1) / groups - row;
+                let rows = base + usize::from(group < taller);
+                let vectors = match (pair && rows <= 2, left > LANES) {
+                    (true, _) => 4,
+                    (false, true) => 2,
+                    (false, false) => 1,
+                };
+                let tile = micro::tile(path, rows, vectors);
                 // SAFETY: the block's pointers are the caller's contract; rows and panels are in range.
-                unsafe {
-                    match (rows, pair, left > crate::simd::LANES) {
-                        (1, true, _) => micro::tile::<S, 1, 4>(b, row, panel, chunk),
-                        (2, true, _) => micro::tile::<S, 2, 4>(b, row, panel, chunk),
-                        (1, _, true) => micro::tile::<S, 1, 2>(b, row, panel, chunk),
-                        (2, _, true) => micro::tile::<S, 2, 2>(b, row, panel, chunk),
-                        (3, _, true) => micro::tile::<S, 3, 2>(b, row, panel, chunk),
-                        (4, _, true) => micro::tile::<S, 4, 2>(b, row, panel, chunk),
-                        (5, _, true) => micro::tile::<S, 5, 2>(b, row, panel, chunk),
-                        (6, _, true) => micro::tile::<S, 6, 2>(b, row, panel, chunk),
-                        (1, _, false) => micro::tile::<S, 1, 1>(b, row, panel, chunk),
-                        (2, _, false) => micro::tile::<S, 2, 1>(b, row, panel, chunk),
-                        (3, _, false) => micro::tile::<S, 3, 1>(b, row, panel, chunk),
-                        (4, _, false) => micro::tile::<S, 4, 1>(b, row, panel, chunk),
-                        (5, _, false) => micro::tile::<S, 5, 1>(b, row, panel, chunk),
-                        (6, _, false) => micro::tile::<S, 6, 1>(b, row, panel, chunk),
-                        _ => unreachable!("groups hold one to six rows"),
-                    }
-                }
+                unsafe { tile(b, row, panel, chunk) };
+                row += rows;
             }
         }
         panel += 1 + usize::from(pair);
     }
-}
-
-/// Computes one block.
-///
-/// # Safety
-/// Every row must be readable for `depth` floats per tap, the weights for the padded columns of `taps * depth`, the
-/// residual and the output for `count` rows of the block's columns, the bias for the padded columns; no other task may
-/// touch this block's part of the output.
-pub(crate) unsafe fn run(path: Path, b: &Block) {
-    run_kernel!(path, block(b: &Block) with (b));
 }
 
 /// How to cut a product into tasks: parts of the rows and parts of the panels.

@@ -39,14 +39,21 @@ fn channels_last(layout: &Layout) -> Option<usize> {
         c as isize
     };
     let (width, height) = (w as isize, h as isize);
-    let regular = step >= c as isize && (h <= 1 || sh == width * step) && (n <= 1 || sn == height * width * step);
+    let regular = step >= c as isize
+        && (h <= 1 || sh == width * step)
+        && (n <= 1 || sn == height * width * step);
     regular.then_some(step as usize)
 }
 
 /// Whether the layout covers a whole storage, each element once, in whatever order of dimensions.
 pub(crate) fn dense(layout: &Layout) -> bool {
-    let mut dims: Vec<(isize, usize)> =
-        layout.strides().iter().copied().zip(layout.shape().iter().copied()).filter(|&(_, size)| size != 1).collect();
+    let mut dims: Vec<(isize, usize)> = layout
+        .strides()
+        .iter()
+        .copied()
+        .zip(layout.shape().iter().copied())
+        .filter(|&(_, size)| size != 1)
+        .collect();
     dims.sort_unstable();
     let mut expected = 1;
     layout.start_offset() == 0
@@ -67,7 +74,19 @@ impl Map {
         }
         let mut out = Buffer::new(batch * channels * height * width);
         to_channels_last(&tensor, &mut out, [0, 0, 0, 0]);
-        Self::of(FlexTensor::new(out.into_bytes(), layout([batch, channels, height, width]), DType::F32))
+        Self::of(FlexTensor::new(
+            out.into_bytes(),
+            layout([batch, channels, height, width]),
+            DType::F32,
+        ))
+    }
+
+    pub(crate) fn tensor(&self) -> &FlexTensor {
+        &self.tensor
+    }
+
+    pub(crate) fn into_tensor(self) -> FlexTensor {
+        self.tensor
     }
 
     pub(crate) fn data(&self) -> &[f32] {
@@ -94,15 +113,24 @@ pub(crate) fn dims(tensor: &FlexTensor) -> [usize; 4] {
 
 /// The channels-last layout of a shape given as burn does: [batch, channels, height, width].
 pub(crate) fn layout([n, c, h, w]: [usize; 4]) -> Layout {
-    Layout::new(Shape::from(vec![n, c, h, w]), vec![(c * h * w) as isize, 1, (w * c) as isize, c as isize], 0)
+    Layout::new(
+        Shape::from(vec![n, c, h, w]),
+        vec![(c * h * w) as isize, 1, (w * c) as isize, c as isize],
+        0,
+    )
 }
 
 /// Copies a tensor of any strides into channels-last order with zeros around it: `[top, bottom, left, right]`.
-pub(crate) fn to_channels_last(tensor: &FlexTensor, out: &mut [f32], [top, bottom, left, right]: [usize; 4]) {
+pub(crate) fn to_channels_last(
+    tensor: &FlexTensor,
+    out: &mut [f32],
+    [top, bottom, left, right]: [usize; 4],
+) {
     let [n, c, h, w] = dims(tensor);
     let (full_h, full_w) = (h + top + bottom, w + left + right);
     assert_eq!(out.len(), n * c * full_h * full_w);
-    let strides: [isize; 4] = tensor.layout().strides().try_into().expect("maps have four dimensions");
+    let strides: [isize; 4] =
+        tensor.layout().strides().try_into().expect("maps have four dimensions");
     let source = tensor.storage::<f32>();
     let start = tensor.layout().start_offset() as isize;
     let rows = n * full_h;
@@ -112,7 +140,9 @@ pub(crate) fn to_channels_last(tensor: &FlexTensor, out: &mut [f32], [top, botto
         for row in part(rows, parts, i) {
             let (image, y) = (row / full_h, row % full_h);
             // SAFETY: rows are disjoint, and the assertion above says that all of them lie within `out`.
-            let line = unsafe { std::slice::from_raw_parts_mut(target.get().add(row * full_w * c), full_w * c) };
+            let line = unsafe {
+                std::slice::from_raw_parts_mut(target.get().add(row * full_w * c), full_w * c)
+            };
             if y < top || y >= top + h {
                 line.fill(0.0);
                 continue;
@@ -124,7 +154,8 @@ pub(crate) fn to_channels_last(tensor: &FlexTensor, out: &mut [f32], [top, botto
             // Blocks of sixteen pixels, so that a block's lines stay in the first cache while the channels pass.
             for (block, pixels) in line.chunks_mut(16 * c.max(1)).enumerate() {
                 for channel in 0..c {
-                    let from = base + channel as isize * strides[1] + (block * 16) as isize * strides[3];
+                    let from =
+                        base + channel as isize * strides[1] + (block * 16) as isize * strides[3];
                     for (x, pixel) in pixels.chunks_exact_mut(c).enumerate() {
                         pixel[channel] = source[(from + x as isize * strides[3]) as usize];
                     }
@@ -141,7 +172,10 @@ mod tests {
 
     fn counting(shape: [usize; 4]) -> FlexTensor {
         let len = shape.iter().product::<usize>();
-        FlexTensor::from_data(TensorData::new((0..len).map(|i| i as f32).collect::<Vec<_>>(), shape))
+        FlexTensor::from_data(TensorData::new(
+            (0..len).map(|i| i as f32).collect::<Vec<_>>(),
+            shape,
+        ))
     }
 
     #[test]

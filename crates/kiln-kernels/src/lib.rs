@@ -16,6 +16,7 @@
 //! input is unrolled; see the private modules `gemm`, `conv` and `pack`.
 
 mod activation;
+mod add;
 #[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
@@ -29,8 +30,11 @@ mod extension;
 #[cfg(feature = "flex")]
 mod gemm;
 #[cfg(feature = "flex")]
+mod grad;
+#[cfg(feature = "flex")]
 mod layout;
 mod lrn;
+mod norm;
 #[cfg(feature = "flex")]
 mod pack;
 #[cfg(feature = "flex")]
@@ -43,6 +47,7 @@ mod simd;
 mod testing;
 
 pub use activation::{Activation, activate};
+pub use add::add;
 #[cfg(feature = "flex")]
 pub use buffer::release_memory;
 #[cfg(feature = "flex")]
@@ -52,6 +57,7 @@ pub use conv::{Algorithm, Branch, Geometry, conv_transpose2d, conv2d, conv2d_bra
 pub use dense::linear;
 pub use dispatch::{Path, exact, plain, set_exact, set_plain};
 pub use lrn::{Lrn, lrn};
+pub use norm::batch_norm_train;
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use resize::interpolate;
 pub use scale::scale_channels;

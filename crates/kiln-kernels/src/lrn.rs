@@ -67,7 +67,8 @@ mod kernel {
             for c in c..p.channels {
                 *p.squares.add(before + c) = *p.from.add(c) * *p.from.add(c);
             }
-            let (factor, k) = (S::splat((p.options.alpha / size as f64) as f32), S::splat(p.options.k as f32));
+            let (factor, k) =
+                (S::splat((p.options.alpha / size as f64) as f32), S::splat(p.options.k as f32));
             let mut c = 0;
             while c < p.channels {
                 let mut sum = S::splat(0.0);

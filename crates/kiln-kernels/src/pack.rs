@@ -35,7 +35,12 @@ pub(crate) fn panels(columns: usize) -> usize {
 
 impl Packed {
     /// Packs; `weight(group, index in depth, output)` reads one.
-    pub(crate) fn new(groups: usize, depth: usize, columns: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
+    pub(crate) fn new(
+        groups: usize,
+        depth: usize,
+        columns: usize,
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+    ) -> Self {
         let size = padded(columns) * depth;
         let mut data = Buffer::new(groups * size);
         let target = Shared::new(data.pointer());
@@ -45,7 +50,12 @@ impl Packed {
             let first = panel * PANEL;
             let width = (padded(columns) - first).min(PANEL);
             // SAFETY: panels are disjoint and lie within the buffer: `first * depth + width * depth <= size`.
-            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(group * size + first * depth), width * depth) };
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(
+                    target.get().add(group * size + first * depth),
+                    width * depth,
+                )
+            };
             for (k, line) in out.chunks_exact_mut(width).enumerate() {
                 for (j, value) in line.iter_mut().enumerate() {
                     *value = if first + j < columns { weight(group, k, first + j) } else { 0.0 };

@@ -29,7 +29,11 @@ pub(crate) fn part(total: usize, parts: usize, index: usize) -> std::ops::Range<
 const ELEMENTS_PER_TASK: usize = 32 * 1024;
 
 /// Cuts `0..rows` of `row_work` floats each into ranges for memory-bound work and runs them in parallel.
-pub(crate) fn for_ranges(rows: usize, row_work: usize, task: impl Fn(std::ops::Range<usize>) + Sync + Send) {
+pub(crate) fn for_ranges(
+    rows: usize,
+    row_work: usize,
+    task: impl Fn(std::ops::Range<usize>) + Sync + Send,
+) {
     let work = rows.saturating_mul(row_work);
     let parts = (work / ELEMENTS_PER_TASK).clamp(1, threads() * 8).min(rows.max(1));
     for_each(parts, work, |i| task(part(rows, parts, i)));

@@ -4,7 +4,7 @@ use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "flex")]
-mod kernel;
+pub(crate) mod kernel;
 
 /// The largest value of each window; NaN where a window holds one.
 ///
@@ -18,6 +18,10 @@ mod kernel;
 pub fn max_pool2d(x: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if let Some(out) = kernel::max(&x, &options) {
+        return out;
+    }
+    #[cfg(feature = "flex")]
+    if let Some(out) = crate::grad::max_pool2d(&x, &options) {
         return out;
     }
     module::max_pool2d(x, options)
@@ -49,6 +53,10 @@ pub fn avg_pool2d(x: Tensor<4>, options: AvgPoolOptions<2>) -> Tensor<4> {
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if let Some(out) = kernel::global(&x) {
+        return out;
+    }
+    #[cfg(feature = "flex")]
+    if let Some(out) = crate::grad::global_avg_pool(&x) {
         return out;
     }
     module::adaptive_avg_pool2d(x, [1, 1])

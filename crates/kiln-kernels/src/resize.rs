@@ -41,16 +41,25 @@ mod kernel {
     }
 
     fn taps(from: usize, to: usize, bilinear: bool, align_corners: bool) -> Vec<Tap> {
-        let ratio = if bilinear && align_corners { (from as f64 - 1.0) / (to.max(2) - 1) as f64 } else { from as f64 / to as f64 };
+        let ratio = if bilinear && align_corners {
+            (from as f64 - 1.0) / (to.max(2) - 1) as f64
+        } else {
+            from as f64 / to as f64
+        };
         (0..to)
             .map(|at| {
                 if !bilinear {
                     let low = ((at as f64 * ratio).floor() as usize).min(from - 1);
                     return Tap { low, high: low, weight: 0.0 };
                 }
-                let position = if align_corners { at as f64 * ratio } else { (at as f64 + 0.5) * ratio - 0.5 };
+                let position =
+                    if align_corners { at as f64 * ratio } else { (at as f64 + 0.5) * ratio - 0.5 };
                 let low = (position.floor().max(0.0) as usize).min(from - 1);
-                Tap { low, high: (low + 1).min(from - 1), weight: (position - low as f64).max(0.0) as f32 }
+                Tap {
+                    low,
+                    high: (low + 1).min(from - 1),
+                    weight: (position - low as f64).max(0.0) as f32,
+                }
             })
             .collect()
     }
@@ -89,7 +98,13 @@ mod kernel {
         let [batch, channels, height, width] = x.dims();
         let size = match (options.output_size, options.scale_factor) {
             (Some(size), None) => size,
-            (None, Some(factor)) => [height, width].iter().zip(factor).map(|(&s, f)| (s as f64 * f64::from(f)) as usize).collect::<Vec<_>>().try_into().ok()?,
+            (None, Some(factor)) => [height, width]
+                .iter()
+                .zip(factor)
+                .map(|(&s, f)| (s as f64 * f64::from(f)) as usize)
+                .collect::<Vec<_>>()
+                .try_into()
+                .ok()?,
             _ => return None,
         };
         let bilinear = match options.mode {
@@ -105,8 +120,17 @@ mod kernel {
         Some(crate::extension::tensor(out, layout::layout([batch, channels, size[0], size[1]])))
     }
 
-    fn run(path: Path, x: &Map, [height, width]: [usize; 2], bilinear: bool, align_corners: bool) -> Buffer {
-        let (down, right) = (taps(x.height, height, bilinear, align_corners), taps(x.width, width, bilinear, align_corners));
+    fn run(
+        path: Path,
+        x: &Map,
+        [height, width]: [usize; 2],
+        bilinear: bool,
+        align_corners: bool,
+    ) -> Buffer {
+        let (down, right) = (
+            taps(x.height, height, bilinear, align_corners),
+            taps(x.width, width, bilinear, align_corners),
+        );
         let channels = x.channels;
         let mut out = Buffer::new(x.batch * height * width * channels);
         let (source, target) = (Shared::of(x.pointer()), Shared::new(out.pointer()));
@@ -115,7 +139,12 @@ mod kernel {
                 let (image, y) = (row / height, down[row % height]);
                 for (i, tap) in right.iter().enumerate() {
                     // SAFETY: the pixels lie within the map.
-                    let at = |y: usize, x_at: usize| unsafe { source.get().cast_const().add(((image * x.height + y) * x.width + x_at) * x.step) };
+                    let at = |y: usize, x_at: usize| unsafe {
+                        source
+                            .get()
+                            .cast_const()
+                            .add(((image * x.height + y) * x.width + x_at) * x.step)
+                    };
                     // SAFETY: the pixel lies within the output.
                     let to = unsafe { target.get().add((row * width + i) * channels) };
                     if !bilinear {
@@ -125,7 +154,12 @@ mod kernel {
                     }
                     let args = Pixel {
                         channels,
-                        corners: [at(y.low, tap.low), at(y.low, tap.high), at(y.high, tap.low), at(y.high, tap.high)],
+                        corners: [
+                            at(y.low, tap.low),
+                            at(y.low, tap.high),
+                            at(y.high, tap.low),
+                            at(y.high, tap.high),
+                        ],
                         weights: [
                             (1.0 - tap.weight) * (1.0 - y.weight),
                             tap.weight * (1.0 - y.weight),

@@ -13,7 +13,12 @@ use crate::activation::Activation;
 /// # Panics
 /// If the shapes do not fit together.
 #[must_use]
-pub fn scale_channels(x: Tensor<4>, scale: Tensor<4>, residual: Option<Tensor<4>>, activation: Activation) -> Tensor<4> {
+pub fn scale_channels(
+    x: Tensor<4>,
+    scale: Tensor<4>,
+    residual: Option<Tensor<4>>,
+    activation: Activation,
+) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if let Some(out) = kernel::flex(&x, &scale, residual.as_ref(), activation) {
         return out;
@@ -53,14 +58,18 @@ mod kernel {
         unsafe {
             for p in 0..a.count {
                 let (from, out) = (a.from.add(p * a.step), a.out.add(p * a.channels));
-                let residual = if a.residual.is_null() { a.residual } else { a.residual.add(p * a.residual_step) };
+                let residual = if a.residual.is_null() {
+                    a.residual
+                } else {
+                    a.residual.add(p * a.residual_step)
+                };
                 let mut c = 0;
                 while c + LANES <= a.channels {
                     let mut value = S::mul(S::load(from.add(c)), S::load(a.scale.add(c)));
                     if !residual.is_null() {
                         value = S::add(value, S::load(residual.add(c)));
                     }
-                    S::store(out.add(c), a.activation.vector::<S>(value));
+                    S::store(out.add(c), a.activation.cheap_vector::<S>(value));
                     c += LANES;
                 }
                 let left = a.channels - c;
@@ -72,7 +81,7 @@ mod kernel {
                             *value += *residual.add(c + i);
                         }
                     }
-                    let value = a.activation.vector::<S>(S::load(tail.as_ptr()));
+                    let value = a.activation.cheap_vector::<S>(S::load(tail.as_ptr()));
                     S::store(tail.as_mut_ptr(), value);
                     std::ptr::copy_nonoverlapping(tail.as_ptr(), out.add(c), left);
                 }
@@ -80,19 +89,36 @@ mod kernel {
         }
     }
 
-    pub(super) fn flex(x: &Tensor<4>, scale: &Tensor<4>, residual: Option<&Tensor<4>>, activation: Activation) -> Option<Tensor<4>> {
+    pub(super) fn flex(
+        x: &Tensor<4>,
+        scale: &Tensor<4>,
+        residual: Option<&Tensor<4>>,
+        activation: Activation,
+    ) -> Option<Tensor<4>> {
         let [batch, channels, height, width] = x.dims();
-        let fits = scale.dims() == [batch, channels, 1, 1] && residual.is_none_or(|r| r.dims() == x.dims());
+        let fits = scale.dims() == [batch, channels, 1, 1]
+            && residual.is_none_or(|r| r.dims() == x.dims());
         if batch * channels * height * width == 0 || !fits {
             return None;
         }
-        let (x, scale, residual) = (Map::of(primitive(x)?), contiguous(&primitive(scale)?), flex_maybe(residual)?.map(Map::of));
+        let (x, scale, residual) = (
+            Map::of(primitive(x)?),
+            contiguous(&primitive(scale)?),
+            flex_maybe(residual)?.map(Map::of),
+        );
         let mut out = Buffer::new(batch * channels * height * width);
         run(Path::best(), &x, floats(&scale), residual.as_ref(), activation, &mut out);
         Some(crate::extension::tensor(out, layout::layout([batch, channels, height, width])))
     }
 
-    fn run(path: Path, x: &Map, scale: &[f32], residual: Option<&Map>, activation: Activation, out: &mut Buffer) {
+    fn run(
+        path: Path,
+        x: &Map,
+        scale: &[f32],
+        residual: Option<&Map>,
+        activation: Activation,
+        out: &mut Buffer,
+    ) {
         assert_eq!(scale.len(), x.batch * x.channels);
         let target = Shared::new(out.pointer());
         let source = Shared::of(x.pointer());
@@ -108,13 +134,18 @@ mod kernel {
                     step: x.step,
                     scale: scale[row / x.height * x.channels..].as_ptr(),
                     // SAFETY: the residual has the map's shape.
-                    residual: residual.map_or(std::ptr::null(), |r| unsafe { r.pointer().add(pixel * r.step) }),
+                    residual: residual
+                        .map_or(std::ptr::null(), |r| unsafe { r.pointer().add(pixel * r.step) }),
                     residual_step: residual.map_or(0, |r| r.step),
                     // SAFETY: the row lies within the output.
                     out: unsafe { target.get().add(pixel * x.channels) },
                     activation,
                 };
                 run_kernel!(path, pixels(args: &Pixels) with (&args));
+                // SAFETY: the row has just been written.
+                unsafe {
+                    crate::activation::in_place(path, activation, args.out, x.width * x.channels);
+                };
             }
         });
     }

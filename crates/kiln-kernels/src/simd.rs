@@ -16,8 +16,8 @@ pub(crate) const LANES: usize = 8;
 pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Eight lanes.
     type V: Copy;
-    /// Rows of the matrix kernel's register block (its columns are two vectors).
-    const ROWS: usize;
+    /// The path that leads here.
+    const PATH: crate::dispatch::Path;
 
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;

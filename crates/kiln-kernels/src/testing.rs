@@ -20,6 +20,9 @@ pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32) {
     let scale = expected.iter().filter(|x| x.is_finite()).fold(1f32, |a, x| a.max(x.abs()));
     for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
         let same = a == e || (a.is_nan() && e.is_nan());
-        assert!(same || (a - e).abs() <= tolerance * scale, "element {i}: {a}, expected {e} (scale {scale})");
+        assert!(
+            same || (a - e).abs() <= tolerance * scale,
+            "element {i}: {a}, expected {e} (scale {scale})"
+        );
     }
 }

@@ -83,6 +83,6 @@ mod tests {
         let device = device().autodiff();
         let dense = DenseConfig::new([4, 3]).with_activation(Activation::ScaledTanh).init(&device);
 
-        assert_gradients(&dense, noise([3, 4], 2, &device), |dense, x| dense.forward(x));
+        assert_gradients(&dense, noise([3, 4], 2, &device), Dense::forward);
     }
 }

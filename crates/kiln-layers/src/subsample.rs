@@ -119,6 +119,6 @@ mod tests {
         let layer =
             TrainableSubsampleConfig::new(3).with_activation(Activation::Tanh).init(&device);
 
-        assert_gradients(&layer, noise([2, 3, 4, 6], 4, &device), |layer, x| layer.forward(x));
+        assert_gradients(&layer, noise([2, 3, 4, 6], 4, &device), TrainableSubsample::forward);
     }
 }

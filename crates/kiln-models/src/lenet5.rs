@@ -18,11 +18,11 @@ use kiln_layers::{
     TrainableSubsampleConfig,
 };
 
+use crate::weights::Keys;
 use crate::{Classifier, Error};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names.
-pub const KEYS: &[(&str, &str)] =
-    &[("c{n}", "c{n}.conv"), ("f6", "f6.linear"), ("output", "output.linear")];
+pub const KEYS: &Keys = &[("c{n}", "c{n}.conv"), ("f6", "f6.linear"), ("output", "output.linear")];
 
 /// Side of the images, in pixels.
 const SIDE: usize = 28;
@@ -175,6 +175,6 @@ mod tests {
         let device = device().autodiff();
         let model = tiny().init(&device);
 
-        assert_gradients(&model, noise([2, 1, 28, 28], 1, &device), |model, x| model.forward(x));
+        assert_gradients(&model, noise([2, 1, 28, 28], 1, &device), LeNet5::forward);
     }
 }

@@ -8,7 +8,8 @@ use burn::prelude::*;
 
 use crate::lenet5::{self, LeNet5, LeNet5Config};
 use crate::options::{self, Options, nearest};
-use crate::{Classifier, Error};
+use crate::weights::Keys;
+use crate::{Classifier, Error, parameters};
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +68,7 @@ pub trait Registry {
 
     /// How PyTorch's names of the parameters of network `name` are spelt here; see
     /// [`weights::load`](crate::weights::load). None, unless the registry says otherwise.
-    fn keys(&self, name: &str) -> &'static [(&'static str, &'static str)] {
+    fn keys(&self, name: &str) -> &'static Keys {
         let _ = name;
         &[]
     }
@@ -112,7 +113,7 @@ macro_rules! inside {
 
 /// A configuration that the zoo can list: its fields are the network's options.
 trait Family: Config + Send + Sync + 'static {
-    const KEYS: &'static [(&'static str, &'static str)];
+    const KEYS: &'static Keys;
 
     /// Whether such a network is possible.
     fn check(&self) -> Result<(), Error>;
@@ -121,7 +122,7 @@ trait Family: Config + Send + Sync + 'static {
 }
 
 impl Family for LeNet5Config {
-    const KEYS: &'static [(&'static str, &'static str)] = lenet5::KEYS;
+    const KEYS: &'static Keys = lenet5::KEYS;
 
     fn check(&self) -> Result<(), Error> {
         self.check()
@@ -149,12 +150,14 @@ static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| {
 static ENTRIES: LazyLock<Vec<Entry>> =
     LazyLock::new(|| LINES.iter().map(|line| line.entry).collect());
 
+type Build = dyn Fn(&Options, &Device) -> Result<Architecture, Error> + Send + Sync;
+
 /// One network of the zoo.
 struct Line {
     entry: Entry,
-    keys: &'static [(&'static str, &'static str)],
+    keys: &'static Keys,
     defaults: Options,
-    build: Box<dyn Fn(&Options, &Device) -> Result<Architecture, Error> + Send + Sync>,
+    build: Box<Build>,
 }
 
 fn line<C: Family>(config: C, entry: Entry) -> Line {
@@ -165,8 +168,24 @@ fn line<C: Family>(config: C, entry: Entry) -> Line {
         build: Box::new(move |options, device| {
             let config = options::configure(&config, options)?;
             config.check()?;
-            Ok(config.network(device))
+            affordable(config.network(device))
         }),
+    }
+}
+
+/// `network`, unless a slip in its options made it larger than any memory. Nothing is allocated
+/// yet: parameters are drawn when they are first needed.
+fn affordable(network: Architecture) -> Result<Architecture, Error> {
+    const MOST: usize = 10_000_000_000;
+
+    let total = parameters(&network).iter().try_fold(0_usize, |total, parameter| {
+        let size =
+            parameter.shape.iter().try_fold(1_usize, |size, &side| size.checked_mul(side))?;
+        total.checked_add(size).filter(|&total| total <= MOST)
+    });
+    match total {
+        Some(_) => Ok(network),
+        None => Err(Error::Options { reason: format!("more than {MOST} parameters") }),
     }
 }
 
@@ -195,7 +214,7 @@ impl Registry for Zoo {
         (self.line(name)?.build)(options, device)
     }
 
-    fn keys(&self, name: &str) -> &'static [(&'static str, &'static str)] {
+    fn keys(&self, name: &str) -> &'static Keys {
         self.line(name).map_or(&[], |line| line.keys)
     }
 }
@@ -232,8 +251,8 @@ impl fmt::Display for Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::initialize;
     use crate::weights::{self, keys};
-    use crate::{initialize, parameters};
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Gradients;
     use kiln_testkit::{assert_close, device, noise};
@@ -400,6 +419,7 @@ mod tests {
         );
         assert!(build("lenet5", json!({ "maps": [1, 2] })).starts_with("impossible options: "));
         assert!(build("lenet5", json!({ "hidden": 0 })).contains("must be positive"));
+        assert!(build("lenet5", json!({ "hidden": u64::MAX })).contains("10000000000 parameters"));
         assert!(build("lenet5", json!({ "hidden": -1 })).starts_with("impossible options: "));
     }
 }

@@ -42,7 +42,7 @@ pub fn assert_gradients<M: Module, const D: usize, const E: usize>(
 
     let of_input = input.grad(&gradients).expect("the input has a gradient");
     compare("input", &values(&of_input), |element, step| {
-        scalar(module, nudged(input.clone().detach(), element, step))
+        scalar(module, nudged(&input.clone().detach(), element, step))
     });
 
     let mut of_parameters = Collect { gradients: &gradients, found: Vec::new() };
@@ -100,13 +100,13 @@ impl ModuleMapper for Nudge {
         if self.seen != self.parameter + 1 {
             return parameter;
         }
-        parameter.map(|tensor| nudged(tensor.detach(), self.element, self.step).require_grad())
+        parameter.map(|tensor| nudged(&tensor.detach(), self.element, self.step).require_grad())
     }
 }
 
-fn nudged<const D: usize>(tensor: Tensor<D>, element: usize, step: f32) -> Tensor<D> {
+fn nudged<const D: usize>(tensor: &Tensor<D>, element: usize, step: f32) -> Tensor<D> {
     let (shape, device) = (tensor.dims(), tensor.device());
-    let mut values = values(&tensor);
+    let mut values = values(tensor);
     values[element] += step;
     Tensor::from_data(TensorData::new(values, shape), &device)
 }

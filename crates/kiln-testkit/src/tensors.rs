@@ -1,5 +1,7 @@
 //! Tensors and modules to test with.
 
+#![expect(clippy::needless_pass_by_value, reason = "tensors are passed by value, as in burn")]
+
 use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 

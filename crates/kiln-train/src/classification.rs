@@ -70,7 +70,9 @@ impl Subject {
                     .map_or_else(|| Recipe::defaults(registry, name), Ok)?;
                 let mut merged = Value::Object(registry.defaults(name)?);
                 kiln_models::options::overlay(&mut merged, Value::Object(options.clone()))?;
-                let Value::Object(merged) = merged else { unreachable!("an overlay keeps the kind") };
+                let Value::Object(merged) = merged else {
+                    unreachable!("an overlay keeps the kind")
+                };
 
                 let mut network = registry.build(name, &merged, device)?;
                 if let Some(file) = file {
@@ -193,7 +195,10 @@ fn part(splits: &Splits, split: &str) -> Result<Arc<dyn Dataset>, Error> {
         )));
     };
     if part.is_empty() {
-        return Err(Error::Empty { dataset: splits.name.clone(), what: format!("split `{split}`") });
+        return Err(Error::Empty {
+            dataset: splits.name.clone(),
+            what: format!("split `{split}`"),
+        });
     }
     Ok(part.clone())
 }

@@ -104,7 +104,8 @@ impl Folder {
     /// An observer that writes `log.txt` and tells `watcher`.
     pub(crate) fn journal<'a>(&self, watcher: &'a mut dyn Observer) -> Result<Journal<'a>, Error> {
         let path = self.0.join("log.txt");
-        let log = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let log =
+            File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         Ok(Journal { log, watcher })
     }
 }

@@ -58,7 +58,7 @@ mod tests {
         };
         assert_eq!(ids(), ids());
         let mut unique = ids();
-        unique.sort_by_key(|id| id.val());
+        unique.sort_by_key(ParamId::val);
         unique.dedup();
         assert_eq!(unique.len(), ids().len());
     }

@@ -23,6 +23,9 @@ pub struct Prediction {
     pub score: f64,
 }
 
+/// What [`predict`] hands an image's predictions to, or why there are none.
+pub type Each<'a> = dyn FnMut(&Path, Result<Vec<Prediction>, Error>) + 'a;
+
 /// Predicts the `top` likeliest classes of each of `images` and hands them to `each`, in order.
 ///
 /// An image that cannot be read is an error of that image alone.
@@ -36,7 +39,7 @@ pub fn predict<R: Registry>(
     images: &[PathBuf],
     top: usize,
     device: &Device,
-    each: &mut dyn FnMut(&Path, Result<Vec<Prediction>, Error>),
+    each: &mut Each<'_>,
 ) -> Result<(), Error> {
     let ready = subject.load(registry, device)?;
     for chunk in images.chunks(BATCH) {
@@ -51,13 +54,11 @@ impl<N: Classifier> Ready<N> {
         files: &[PathBuf],
         top: usize,
         device: &Device,
-        each: &mut dyn FnMut(&Path, Result<Vec<Prediction>, Error>),
+        each: &mut Each<'_>,
     ) -> Result<(), Error> {
         let preprocess = &self.state.preprocess;
-        let decoded: Vec<_> = files
-            .iter()
-            .map(|file| preprocess.apply(&kiln_data::decode(file)?))
-            .collect();
+        let decoded: Vec<_> =
+            files.iter().map(|file| preprocess.apply(&kiln_data::decode(file)?)).collect();
         let pixels: Vec<f32> = decoded.iter().flatten().flatten().copied().collect();
         let count = decoded.iter().flatten().count();
 

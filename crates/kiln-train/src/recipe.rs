@@ -102,7 +102,8 @@ impl Recipe {
             .find(|(known, _)| *known == stem || Some(*known) == default.as_deref());
         let Some((known, text)) = found else {
             let models = registry.entries().iter().map(|entry| entry.name);
-            let names: Vec<&str> = recipes().iter().map(|(known, _)| *known).chain(models).collect();
+            let names: Vec<&str> =
+                recipes().iter().map(|(known, _)| *known).chain(models).collect();
             return Err(Error::UnknownRecipe {
                 name: name.to_owned(),
                 nearest: options::nearest(stem, names.iter().copied())
@@ -234,7 +235,10 @@ impl Recipe {
             return Err(format!("validation must lie in [0, 1), found {}", self.validation));
         }
         if !(0.0..1.0).contains(&self.loss.smoothing) {
-            return Err(format!("loss.smoothing must lie in [0, 1), found {}", self.loss.smoothing));
+            return Err(format!(
+                "loss.smoothing must lie in [0, 1), found {}",
+                self.loss.smoothing
+            ));
         }
         if self.stop.patience > 0 && self.validation == 0.0 {
             return Err("stop.patience needs a validation part; set validation above 0".into());

@@ -1,20 +1,17 @@
 //! The report of a run: the numbers of the trainer, handed to the pictures of kiln-viz.
 
-use std::sync::Arc;
-
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
 use image::{Rgb, RgbImage};
 use kiln_data::{Dataset, Pixels, Sample};
 use kiln_metrics::{best, ranking, softmax};
-use kiln_models::{Classifier, Registry, summarize, trace};
+use kiln_models::{Classifier, summarize, trace};
 use kiln_viz as viz;
 
 use crate::checkpoint::State;
 use crate::classification::{Measure, scores};
 use crate::folder::Folder;
-use crate::train::Parts;
-use crate::{Error, Evaluation, Recipe, Stopped, Subject, device_name, machine};
+use crate::{Error, Evaluation, Recipe, Stopped, device_name, machine};
 
 /// Predictions shown of each kind.
 const CARDS: usize = 30;
@@ -43,54 +40,133 @@ pub(crate) fn refresh(
     Ok(run.save(folder.path())?)
 }
 
-/// Writes the report of a run that has ended.
-pub(crate) fn finish<R: Registry>(
-    registry: &R,
-    folder: &Folder,
-    recipe: &Recipe,
-    state: &State,
-    parts: &Parts,
-    evaluation: &Evaluation,
-    stopped: Stopped,
-    device: &Device,
-) -> Result<(), Error> {
-    let network = Subject::Checkpoint(folder.best()).load(registry, device)?.network;
-    let test = &parts.splits.test;
+/// A run that has ended.
+pub(crate) struct Ended<'a> {
+    pub(crate) folder: &'a Folder,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) state: &'a State,
+    pub(crate) test: &'a dyn Dataset,
+    pub(crate) evaluation: &'a Evaluation,
+    pub(crate) stopped: Stopped,
+}
 
-    let mut run = outline(recipe, state);
-    run.status = match stopped {
-        Stopped::Early => viz::Status::Stopped(format!(
-            "stopped early: no better for {} epochs",
-            recipe.stop.patience
-        )),
-        Stopped::Finished | Stopped::Interrupted => viz::Status::Finished,
-    };
-    run.evaluation = Some(viz::Evaluation {
-        split: evaluation.split.clone(),
-        samples: evaluation.samples,
-        top1: evaluation.top1,
-        top5: evaluation.top5,
-        loss: evaluation.loss,
-        confusion: evaluation.confusion.counts().to_vec(),
-    });
-    (run.right, run.wrong) = cards(&network, recipe, state, test, device)?;
-    run.filters = filters(&network);
-    specimen(&mut run, &network, recipe, state, test, device)?;
+impl Ended<'_> {
+    /// Writes the report, with what `network`, the best one, has learned.
+    pub(crate) fn report<N: Classifier>(&self, network: &N, device: &Device) -> Result<(), Error> {
+        let mut run = outline(self.recipe, self.state);
+        run.status = match self.stopped {
+            Stopped::Early => viz::Status::Stopped(format!(
+                "stopped early: no better for {} epochs",
+                self.recipe.stop.patience
+            )),
+            Stopped::Finished | Stopped::Interrupted => viz::Status::Finished,
+        };
+        run.evaluation = Some(viz::Evaluation {
+            split: self.evaluation.split.clone(),
+            samples: self.evaluation.samples,
+            top1: self.evaluation.top1,
+            top5: self.evaluation.top5,
+            loss: self.evaluation.loss,
+            confusion: self.evaluation.confusion.counts().to_vec(),
+        });
+        (run.right, run.wrong) = self.cards(network, device)?;
+        run.filters = filters(network);
+        self.specimen(&mut run, network, device)?;
 
-    let [_, image @ ..] = recipe.input(1);
-    run.layers = summarize(&network, image, device)?
-        .layers
-        .into_iter()
-        .map(|row| viz::LayerRow {
-            name: row.name,
-            kind: row.kind.into(),
-            output: row.output,
-            parameters: row.parameters as u64,
-            macs: row.macs,
-        })
-        .collect();
-    run.facts.push(("Device".into(), device_name(device)));
-    Ok(run.save(folder.path())?)
+        let [_, image @ ..] = self.recipe.input(1);
+        run.layers = summarize(network, image, device)?
+            .layers
+            .into_iter()
+            .map(|row| viz::LayerRow {
+                name: row.name,
+                kind: row.kind.into(),
+                output: row.output,
+                parameters: row.parameters as u64,
+                macs: row.macs,
+            })
+            .collect();
+        run.facts.push(("Device".into(), device_name(device)));
+        Ok(run.save(self.folder.path())?)
+    }
+
+    /// Test samples predicted right, evenly over the classes, and wrong, the surest mistakes first.
+    fn cards<N: Classifier>(
+        &self,
+        network: &N,
+        device: &Device,
+    ) -> Result<(Vec<viz::Card>, Vec<viz::Card>), Error> {
+        let classes = self.state.classes.len();
+        let per_class = CARDS.div_ceil(classes.max(1));
+        let mut shown = vec![0; classes];
+        let (mut right, mut wrong) = (Vec::new(), Vec::new());
+        let indices: Vec<usize> = (0..self.test.len().min(LOOKED_AT)).collect();
+        for chunk in indices.chunks(BATCH) {
+            // Unreadable samples were reported by the evaluation.
+            let samples: Vec<Sample> =
+                chunk.iter().filter_map(|&index| self.test.sample(index).ok()).collect();
+            let output = forward(network, self.recipe, &samples, device)?;
+            for (sample, row) in samples.iter().zip(scores(output, classes)?.chunks_exact(classes))
+            {
+                let Some(predicted) = best(row) else { continue };
+                let confidence = softmax(row)[predicted];
+                let card = || {
+                    let image = picture(&sample.pixels);
+                    let [predicted, truth] =
+                        [predicted, sample.label].map(|i| &self.state.classes[i]);
+                    viz::Card::prediction(image, predicted, truth, confidence)
+                };
+                if predicted != sample.label {
+                    wrong.push((confidence, card()));
+                } else if shown[predicted] < per_class && right.len() < CARDS {
+                    shown[predicted] += 1;
+                    right.push((predicted, card()));
+                }
+            }
+        }
+        right.sort_by_key(|(class, _)| *class);
+        wrong.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        wrong.truncate(CARDS);
+        Ok((
+            right.into_iter().map(|(_, card)| card).collect(),
+            wrong.into_iter().map(|(_, card)| card).collect(),
+        ))
+    }
+
+    /// Sends one test image through the network and keeps what every layer made of it.
+    fn specimen<N: Classifier>(
+        &self,
+        run: &mut viz::Run,
+        network: &N,
+        device: &Device,
+    ) -> Result<(), Error> {
+        let Some(sample) = (0..self.test.len()).find_map(|index| self.test.sample(index).ok())
+        else {
+            return Ok(());
+        };
+        let images = self.recipe.preprocess.apply(&sample.pixels)?;
+        let images = Tensor::from_data(TensorData::new(images, self.recipe.input(1)), device);
+        let (output, layers) = trace(network, images, true);
+
+        let row = scores(output, self.state.classes.len())?;
+        let probabilities = softmax(&row);
+        run.scores = ranking(&row)
+            .into_iter()
+            .take(10)
+            .map(|class| (self.state.classes[class].clone(), probabilities[class]))
+            .collect();
+        run.steps = layers
+            .into_iter()
+            .filter_map(|(name, layer)| {
+                let map = layer.map?;
+                let [_, channels, height, width] = map.dims();
+                let maps = map.into_data().convert::<f32>().try_to_vec().ok()?;
+                let shape = [channels, height, width];
+                Some(viz::Step { name, kind: layer.kind.into(), maps, shape })
+            })
+            .collect();
+        run.specimen = Some(picture(&sample.pixels));
+        Ok(())
+    }
 }
 
 /// What is known of a run at any time.
@@ -122,86 +198,6 @@ fn outline(recipe: &Recipe, state: &State) -> viz::Run {
         seconds: state.history.iter().map(|row| row.seconds).sum(),
         ..viz::Run::default()
     }
-}
-
-/// Test samples predicted right, evenly over the classes, and wrong, the surest mistakes first.
-fn cards<N: Classifier>(
-    network: &N,
-    recipe: &Recipe,
-    state: &State,
-    test: &Arc<dyn Dataset>,
-    device: &Device,
-) -> Result<(Vec<viz::Card>, Vec<viz::Card>), Error> {
-    let classes = state.classes.len();
-    let per_class = CARDS.div_ceil(classes.max(1));
-    let mut shown = vec![0; classes];
-    let (mut right, mut wrong) = (Vec::new(), Vec::new());
-    let indices: Vec<usize> = (0..test.len().min(LOOKED_AT)).collect();
-    for chunk in indices.chunks(BATCH) {
-        // Unreadable samples were reported by the evaluation.
-        let samples: Vec<Sample> =
-            chunk.iter().filter_map(|&index| test.sample(index).ok()).collect();
-        let output = forward(network, recipe, &samples, device)?;
-        for (sample, row) in samples.iter().zip(scores(output, classes)?.chunks_exact(classes)) {
-            let Some(predicted) = best(row) else { continue };
-            let confidence = softmax(row)[predicted];
-            let card = || {
-                let image = picture(&sample.pixels);
-                let [predicted, truth] = [predicted, sample.label].map(|i| &state.classes[i]);
-                viz::Card::prediction(image, predicted, truth, confidence)
-            };
-            if predicted != sample.label {
-                wrong.push((confidence, card()));
-            } else if shown[predicted] < per_class && right.len() < CARDS {
-                shown[predicted] += 1;
-                right.push((predicted, card()));
-            }
-        }
-    }
-    right.sort_by_key(|(class, _)| *class);
-    wrong.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    wrong.truncate(CARDS);
-    Ok((
-        right.into_iter().map(|(_, card)| card).collect(),
-        wrong.into_iter().map(|(_, card)| card).collect(),
-    ))
-}
-
-/// Sends one test image through the network and keeps what every layer made of it.
-fn specimen<N: Classifier>(
-    run: &mut viz::Run,
-    network: &N,
-    recipe: &Recipe,
-    state: &State,
-    test: &Arc<dyn Dataset>,
-    device: &Device,
-) -> Result<(), Error> {
-    let Some(sample) = (0..test.len()).find_map(|index| test.sample(index).ok()) else {
-        return Ok(());
-    };
-    let images = recipe.preprocess.apply(&sample.pixels)?;
-    let images = Tensor::from_data(TensorData::new(images, recipe.input(1)), device);
-    let (output, layers) = trace(network, images, true);
-
-    let row = scores(output, state.classes.len())?;
-    let probabilities = softmax(&row);
-    run.scores = ranking(&row)
-        .into_iter()
-        .take(10)
-        .map(|class| (state.classes[class].clone(), probabilities[class]))
-        .collect();
-    run.steps = layers
-        .into_iter()
-        .filter_map(|(name, layer)| {
-            let map = layer.map?;
-            let [_, channels, height, width] = map.dims();
-            let maps = map.into_data().convert::<f32>().try_to_vec().ok()?;
-            let shape = [channels, height, width];
-            Some(viz::Step { name, kind: layer.kind.into(), maps, shape })
-        })
-        .collect();
-    run.specimen = Some(picture(&sample.pixels));
-    Ok(())
 }
 
 /// The kernels of every convolution, in module order.
@@ -248,6 +244,10 @@ fn picture(pixels: &Pixels) -> RgbImage {
     let Pixels { width, height, channels, data } = pixels;
     RgbImage::from_fn(*width as u32, *height as u32, |x, y| {
         let at = (y as usize * width + x as usize) * channels;
-        if *channels == 1 { Rgb([data[at]; 3]) } else { Rgb([data[at], data[at + 1], data[at + 2]]) }
+        if *channels == 1 {
+            Rgb([data[at]; 3])
+        } else {
+            Rgb([data[at], data[at + 1], data[at + 2]])
+        }
     })
 }

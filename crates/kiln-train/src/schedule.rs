@@ -70,9 +70,9 @@ impl Schedule {
     /// Says which value cannot be used, if one cannot.
     pub(crate) fn check(&self) -> Result<(), String> {
         let finite = |name: &str, value: f64| {
-            (value.is_finite() && value >= 0.0)
-                .then_some(())
-                .ok_or_else(|| format!("schedule.{name} must be a number of 0 or more, found {value}"))
+            (value.is_finite() && value >= 0.0).then_some(()).ok_or_else(|| {
+                format!("schedule.{name} must be a number of 0 or more, found {value}")
+            })
         };
         finite("warmup_epochs", self.warmup_epochs)?;
         finite("final_fraction", self.final_fraction)?;

@@ -4,21 +4,25 @@
 //! killed and resumed ends with the very bytes of one that was not.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use kiln_data::{Batch, Dataset, Loader, LoaderConfig, Policy, Splits};
-use kiln_models::{Classifier, Registry, parameters, summarize, weights};
+use kiln_data::{Batch, Loader, Policy};
+use kiln_models::{Classifier, Registry, parameters, weights};
 
 use crate::checkpoint::{Running, State};
 use crate::classification::{self, Measure};
 use crate::folder::Folder;
+use crate::parts::{Parts, fitted};
+use crate::report::{self, Ended};
 use crate::{
     Checkpoint, EpochRow, Error, Evaluation, Event, Observer, Recipe, Started, Step, Subject,
-    identity, machine, report,
+    identity, machine,
 };
+
+/// A report under way is drawn at the end of an epoch, but not more often than this.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// A run to be done.
 #[derive(Clone, Debug)]
@@ -39,11 +43,7 @@ impl Job {
     /// # Errors
     ///
     /// If the folder holds no run or its recipe cannot be read.
-    pub fn resume<R: Registry>(
-        registry: &R,
-        folder: &Path,
-        device: Device,
-    ) -> Result<Job, Error> {
+    pub fn resume<R: Registry>(registry: &R, folder: &Path, device: Device) -> Result<Job, Error> {
         let recipe = Folder::existing(folder)?.recipe();
         let recipe = Recipe::from_file(registry, &recipe)?;
         Ok(Job { recipe, out: folder.to_owned(), device, resume: true })
@@ -76,62 +76,6 @@ pub struct Outcome {
     pub stopped: Stopped,
 }
 
-/// What a run would do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The recipe with every default.
-    pub recipe: Recipe,
-    /// Trainable parameters.
-    pub parameters: usize,
-    /// Samples trained on, choosing the best epoch, and held out.
-    pub samples: [usize; 3],
-    /// Optimizer steps in an epoch.
-    pub steps_per_epoch: usize,
-    /// Shape of a batch: `[batch, channels, height, width]`.
-    pub input: [usize; 4],
-    /// Learning rate at each epoch's first step.
-    pub rates: Vec<f64>,
-    /// Bytes of parameters, gradients and optimizer state.
-    pub parameter_bytes: usize,
-    /// Bytes of the layer outputs of a batch, which training keeps for the gradients.
-    pub activation_bytes: usize,
-}
-
-/// Says what [`train`] would do with `job`, without writing anything.
-///
-/// # Errors
-///
-/// As [`train`], as far as that shows before the first step.
-pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
-    let recipe = &job.recipe;
-    let parts = Parts::open(recipe)?;
-    let recipe = fitted(recipe, &parts.splits, &mut crate::Silent);
-    let device = job.device.clone().inner();
-    let network = registry.build(&recipe.model, &recipe.options, &device)?;
-    let [_, image @ ..] = recipe.input(1);
-    let summary = summarize(&network, image, &device)?;
-
-    let steps_per_epoch = parts.loader(&recipe)?.batches();
-    let outputs: usize =
-        summary.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
-    let moments = recipe.optimizer.moments();
-    Ok(Plan {
-        parameters: summary.parameters,
-        samples: parts.samples(),
-        steps_per_epoch,
-        input: recipe.input(recipe.batch_size),
-        rates: (0..recipe.epochs)
-            .map(|epoch| {
-                let step = (epoch * steps_per_epoch) as u64;
-                recipe.learning_rate(step, steps_per_epoch)
-            })
-            .collect(),
-        parameter_bytes: summary.parameters * 4 * (2 + moments),
-        activation_bytes: outputs * 4 * recipe.batch_size,
-        recipe,
-    })
-}
-
 /// Trains as `job` says, measures the best network on the test part, and writes the report.
 ///
 /// # Errors
@@ -142,8 +86,7 @@ pub fn train<R: Registry>(
     job: &Job,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
-    let folder =
-        if job.resume { Folder::existing(&job.out)? } else { Folder::create(&job.out)? };
+    let folder = if job.resume { Folder::existing(&job.out)? } else { Folder::create(&job.out)? };
     let mut observer = folder.journal(observer)?;
     let observer: &mut dyn Observer = &mut observer;
 
@@ -177,8 +120,8 @@ pub fn train<R: Registry>(
 
     let stopped = run.go(&parts, observer)?;
     let Run { recipe, state, .. } = run;
-    let seconds = state.history.iter().map(|row| row.seconds).sum::<f64>()
-        + state.progress.running.seconds;
+    let seconds =
+        state.history.iter().map(|row| row.seconds).sum::<f64>() + state.progress.running.seconds;
     let run = folder.path().to_owned();
     if stopped == Stopped::Interrupted {
         let checkpoint = folder.last();
@@ -190,61 +133,16 @@ pub fn train<R: Registry>(
     let device = job.device.clone().inner();
     let evaluation = classification::evaluate(registry, &best, data, "test", &device, observer)?;
     folder.write_evaluation(&evaluation)?;
-    report::finish(registry, &folder, &recipe, &state, &parts, &evaluation, stopped, &device)?;
+    let ended = Ended {
+        folder: &folder,
+        recipe: &recipe,
+        state: &state,
+        test: &*parts.splits.test,
+        evaluation: &evaluation,
+        stopped,
+    };
+    ended.report(&best.load(registry, &device)?.network, &device)?;
     Ok(Outcome { evaluation: Some(evaluation), seconds, run, checkpoint: folder.best(), stopped })
-}
-
-/// The recipe with the number of classes that the data set has.
-fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Recipe {
-    let mut recipe = recipe.clone();
-    let classes = splits.classes.len();
-    if let Some(found) = recipe.options.get_mut("num_classes").filter(|found| **found != classes) {
-        let note = format!("options.num_classes is {classes}, as `{}` has", splits.name);
-        *found = classes.into();
-        observer.event(Event::Note(&note));
-    }
-    recipe
-}
-
-/// The data of a run.
-pub(crate) struct Parts {
-    pub(crate) splits: Splits,
-    pub(crate) train: Arc<dyn Dataset>,
-    pub(crate) validation: Option<Arc<dyn Dataset>>,
-}
-
-impl Parts {
-    fn open(recipe: &Recipe) -> Result<Parts, Error> {
-        let splits = kiln_data::open(&recipe.dataset, recipe.data.as_ref().map(Path::new))?;
-        let hold_out = |part, fraction| kiln_data::split_off(part, fraction, recipe.seed);
-        let (train, _) = hold_out(splits.train.clone(), 1.0 - recipe.fraction)?;
-        let (train, validation) = hold_out(train, recipe.validation)?;
-        let validation = Some(validation).filter(|held| !held.is_empty());
-        for (part, what) in [(&train, "the training part"), (&splits.test, "the test part")] {
-            if part.is_empty() {
-                return Err(Error::Empty { dataset: splits.name.clone(), what: what.into() });
-            }
-        }
-        Ok(Parts { splits, train, validation })
-    }
-
-    fn samples(&self) -> [usize; 3] {
-        let validation = self.validation.as_ref().map_or(0, |part| part.len());
-        [self.train.len(), validation, self.splits.test.len()]
-    }
-
-    fn loader(&self, recipe: &Recipe) -> Result<Loader, Error> {
-        let config = LoaderConfig {
-            batch: recipe.batch_size,
-            workers: recipe.loader.workers,
-            shuffle: true,
-            seed: recipe.seed,
-            policy: recipe.loader.on_error,
-            ..LoaderConfig::default()
-        };
-        let (preprocess, augment) = (recipe.preprocess.clone(), Some(recipe.augment));
-        Ok(Loader::new(self.train.clone(), config, preprocess, augment)?)
-    }
 }
 
 /// A network in training.
@@ -257,6 +155,8 @@ struct Run<'a, N> {
     loader: Loader,
     state: State,
     resumed: bool,
+    /// When the report was last drawn.
+    reported: Option<Instant>,
 }
 
 impl<'a, N: Classifier> Run<'a, N> {
@@ -299,7 +199,8 @@ impl<'a, N: Classifier> Run<'a, N> {
 
         let loader = parts.loader(&recipe)?;
         let resumed = last.is_some();
-        Ok(Run { folder, recipe, device, network, optimizer, loader, state, resumed })
+        let reported = None;
+        Ok(Run { folder, recipe, device, network, optimizer, loader, state, resumed, reported })
     }
 
     /// Trains until the end or until `observer` interrupts.
@@ -356,7 +257,10 @@ impl<'a, N: Classifier> Run<'a, N> {
         let validation = self.validate(parts, observer)?;
         let seconds = before + start.elapsed().as_secs_f64();
         self.close_epoch(trained, validation.as_ref(), learning_rate, seconds)?;
-        report::refresh(self.folder, &self.recipe, &self.state, validation.as_ref())?;
+        if self.reported.is_none_or(|at| at.elapsed() > REPORT_EVERY) {
+            report::refresh(self.folder, &self.recipe, &self.state, validation.as_ref())?;
+            self.reported = Some(Instant::now());
+        }
         observer.event(Event::Epoch(self.state.history.last().expect("an epoch was closed")));
         Ok(self.state.progress.epochs == self.recipe.epochs || !observer.interrupted())
     }
@@ -478,10 +382,17 @@ impl<'a, N: Classifier> Run<'a, N> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use super::*;
     use crate::Silent;
     use kiln_models::Zoo;
+
+    /// burn's generator belongs to the process, so one run at a time is reproducible.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn job(out: &Path, changes: &[&str]) -> Job {
         let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
@@ -513,6 +424,7 @@ mod tests {
 
     #[test]
     fn a_run_leaves_everything_in_its_folder() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let outcome = train(&Zoo, &job(folder.path(), &[]), &mut Silent).unwrap();
 
@@ -529,6 +441,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_and_resumed_run_ends_with_the_bytes_of_an_undisturbed_one() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let changes = ["augment.shift=1.5", "optimizer.weight_decay=1e-3"];
         let whole = folder.path().join("whole");
@@ -548,6 +461,7 @@ mod tests {
 
     #[test]
     fn a_run_killed_before_its_first_checkpoint_starts_again() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let whole = folder.path().join("whole");
         train(&Zoo, &job(&whole, &["epochs=1"]), &mut Silent).unwrap();
@@ -563,6 +477,7 @@ mod tests {
 
     #[test]
     fn the_number_of_workers_changes_nothing() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let runs = [1, 3].map(|workers| {
             let run = folder.path().join(workers.to_string());
@@ -576,6 +491,7 @@ mod tests {
 
     #[test]
     fn a_run_never_overwrites_another() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let job = job(folder.path(), &["epochs=1"]);
         train(&Zoo, &job, &mut Silent).unwrap();
@@ -588,6 +504,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let hot = ["optimizer.learning_rate=1e30", "schedule.name=constant"];
         let error = train(&Zoo, &job(folder.path(), &hot), &mut Silent).unwrap_err();
@@ -596,22 +513,12 @@ mod tests {
 
     #[test]
     fn patience_ends_a_run_that_stops_improving() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let changes = ["optimizer.learning_rate=0", "epochs=9", "stop.patience=2"];
         let outcome = train(&Zoo, &job(folder.path(), &changes), &mut Silent).unwrap();
         assert_eq!(outcome.stopped, Stopped::Early);
         let results = fs::read_to_string(folder.path().join("results.csv")).unwrap();
         assert_eq!(results.lines().count(), 1 + 3, "the first epoch is the best");
-    }
-
-    #[test]
-    fn a_plan_counts_what_a_run_would_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let plan = plan(&Zoo, &job(&folder.path().join("none"), &["fraction=1"])).unwrap();
-        assert_eq!(plan.parameters, 61_750);
-        assert_eq!(plan.input, [16, 1, 28, 28]);
-        assert_eq!(plan.rates.len(), 3);
-        assert_eq!(plan.steps_per_epoch, plan.samples[0].div_ceil(16));
-        assert!(!folder.path().join("none").exists(), "a plan writes nothing");
     }
 }

@@ -64,7 +64,10 @@ fn device(backend: &str) -> Result<Device, String> {
         "flex" => Ok(Device::flex()),
         #[cfg(feature = "ndarray")]
         "ndarray" => {
-            #[expect(deprecated, reason = "burn drops it in its next version; until then kiln's users have it")]
+            #[expect(
+                deprecated,
+                reason = "burn drops it in its next version; until then kiln's users have it"
+            )]
             let device = Device::ndarray();
             Ok(device)
         }
@@ -110,7 +113,9 @@ fn collect(
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let value = match self.1 {
                 // A parameter without a gradient shows as zeros, which no other backend will match.
-                Some(gradients) => param.grad(gradients).unwrap_or_else(|| param.val().inner().zeros_like()),
+                Some(gradients) => {
+                    param.grad(gradients).unwrap_or_else(|| param.val().inner().zeros_like())
+                }
                 None => param.val().inner(),
             };
             self.0.push(value.into_data());
@@ -119,6 +124,7 @@ fn collect(
 
     let mut values = Values(Vec::new(), gradients);
     network.visit(&mut values);
-    let paths = parameters(network).into_iter().map(|parameter| format!("{kind}.{}", parameter.path));
+    let paths =
+        parameters(network).into_iter().map(|parameter| format!("{kind}.{}", parameter.path));
     numbers.extend(paths.zip(values.0));
 }

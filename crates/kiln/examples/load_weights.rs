@@ -1,7 +1,7 @@
 //! Weights loaded from a file, one prediction made.
 //!
 //! ```text
-//! cargo run --release -p kiln --example load_weights -- lenet5.safetensors digit.png
+//! cargo run --release --example load_weights -- lenet5.safetensors digit.png
 //! ```
 //!
 //! The file may be kiln's own (`checkpoints/best/model.safetensors` of a run) or PyTorch's, as
@@ -12,10 +12,10 @@
 use std::env;
 use std::path::PathBuf;
 
+use kiln::data;
 use kiln::metrics::{best, softmax};
 use kiln::models::weights;
 use kiln::prelude::*;
-use kiln::{data, metrics};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();

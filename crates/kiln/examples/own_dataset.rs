@@ -1,7 +1,7 @@
 //! A data set of your own: discs and squares, drawn on demand.
 //!
 //! ```text
-//! cargo run --release -p kiln --example own_dataset
+//! cargo run --release --example own_dataset
 //! ```
 //!
 //! A [`Dataset`] says how many samples there are and gives the one at an index. kiln's loader
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use kiln::burn::optim::{AdamConfig, GradientsParams};
 use kiln::data::{Error, Loader, LoaderConfig, Random};
-use kiln::metrics::hits;
+use kiln::metrics::Classification;
 use kiln::prelude::*;
 
 const CLASSES: [&str; 2] = ["disc", "square"];
@@ -75,13 +75,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let (network, device) = (network.valid(), device.without_autodiff());
-    let mut right = 0;
+    let mut seen = Classification::new(CLASSES.len());
     let unseen = loader(500, 2, false)?;
     for batch in unseen.epoch(0, 0) {
         let batch = batch?;
         let scores: Vec<f32> = network.forward(batch.images(&device)).into_data().try_to_vec()?;
-        right += hits(&scores, CLASSES.len(), &batch.labels, 1);
+        seen.record(&scores, &batch.labels, 0.0);
     }
-    println!("{right} of {} unseen shapes right", unseen.samples());
+    println!("{:.1} % of {} unseen shapes right", 100.0 * seen.top1(), seen.samples());
     Ok(())
 }

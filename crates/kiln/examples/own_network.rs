@@ -1,7 +1,7 @@
 //! A network of your own, built by name, trained by kiln's loop.
 //!
 //! ```text
-//! cargo run --release -p kiln --example own_network [RUN_FOLDER]
+//! cargo run --release --example own_network [RUN_FOLDER]
 //! ```
 //!
 //! Four things make a network kiln's: its config, the module, [`Classifier`], and a [`Registry`]

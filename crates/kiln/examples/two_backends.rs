@@ -1,8 +1,8 @@
 //! One program on two backends: the same training step, wherever this build can compute.
 //!
 //! ```text
-//! cargo run --release -p kiln --example two_backends --features ndarray
-//! cargo run --release -p kiln --example two_backends --features wgpu
+//! cargo run --release --example two_backends --features ndarray
+//! cargo run --release --example two_backends --features wgpu
 //! ```
 //!
 //! No signature names a backend: a tensor computes where its device is, and features choose which

@@ -20,8 +20,13 @@ fn manifest(path: &str, text: &str) -> Vec<Finding> {
         findings
             .push(Finding::file(path, "no `description`: one sentence of what the crate is for"));
     }
+    // A crate that embeds somebody else's file adds that file's licence.
+    let extended = value(text, "package", "license")
+        .is_some_and(|license| license.starts_with("\"(MIT OR Apache-2.0) AND "));
     for key in INHERITED {
-        if value(text, "package", &format!("{key}.workspace")) != Some("true") {
+        if value(text, "package", &format!("{key}.workspace")) != Some("true")
+            && !(extended && key == "license")
+        {
             findings.push(Finding::file(
                 path,
                 format!("`{key}` must come from the workspace: {key}.workspace = true"),

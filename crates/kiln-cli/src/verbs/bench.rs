@@ -12,10 +12,10 @@ use kiln::layers::trace::Layer;
 use kiln::models::{Classifier, Registry, Zoo, trace};
 use serde_json::{Value, json};
 
-use crate::device::{self, Choice};
+use crate::device::On;
 use crate::errors::{Failure, Verb};
 use crate::numbers::{bytes, count, parse_input, parse_positive, shape};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::{BOLD, Side, Table};
 use crate::verbs::subject::{input_size, model_options};
@@ -50,8 +50,8 @@ pub struct Bench {
     /// Images at a time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive)]
     batch: usize,
-    /// What is measured
-    #[arg(long, value_name = "MODE", default_value = "infer")]
+    /// What is measured: infer (the forward pass) or train (forward, backward and optimizer)
+    #[arg(long, value_name = "MODE", default_value = "infer", hide_possible_values = true)]
     mode: Mode,
     /// Size of an image: channels, height, width [default: the model's]
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
@@ -59,9 +59,8 @@ pub struct Bench {
     /// Batches to measure; the median counts
     #[arg(long, value_name = "N", default_value = "20", value_parser = parse_positive)]
     runs: usize,
-    /// Where to compute
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: On,
     /// Also show the time of each layer
     #[arg(long)]
     layers: bool,
@@ -92,7 +91,7 @@ impl Bench {
         if self.layers && self.mode == Mode::Train {
             return Err(Failure::usage("--layers times the forward pass").hint("use --mode infer"));
         }
-        let opened = device::open(self.device)?;
+        let opened = self.device.open()?;
         let device = match self.mode {
             Mode::Infer => opened.device.clone(),
             Mode::Train => opened.device.clone().autodiff(),
@@ -114,6 +113,11 @@ impl Bench {
         let median = median(&mut times);
         let rate = self.batch as f64 / median.as_secs_f64();
         let peak = peak_memory();
+        if self.layers && !opened.backend.is_cpu() {
+            output::note(
+                "a GPU works on after a layer returns; the layers' times show its queueing",
+            );
+        }
         let layers = self.layers.then(|| self.time_layers(&network, &images));
 
         let mut object = json!({
@@ -190,8 +194,7 @@ impl Bench {
         tick: &dyn Fn(),
     ) -> Vec<Duration> {
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
-        let mut optimizer: ModuleOptimizer =
-            SgdConfig::new().with_momentum(Some(momentum)).init();
+        let mut optimizer: ModuleOptimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
         let targets = Tensor::<1, Int>::zeros([self.batch], device);
         let mut once = || {
             let start = Instant::now();
@@ -251,8 +254,7 @@ fn write_layers(layers: &[LayerTime], to: &mut dyn Write) -> io::Result<()> {
 /// Noise from −1 to 1, the same in every process.
 fn noise(shape: [usize; 4], device: &Device) -> Tensor<4> {
     let mut random = Random::new(&[1]);
-    let values: Vec<f32> =
-        (0..shape.iter().product()).map(|_| random.between(-1.0, 1.0)).collect();
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.between(-1.0, 1.0)).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

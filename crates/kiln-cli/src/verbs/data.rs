@@ -95,7 +95,7 @@ impl Data {
             Action::Preview(preview) => preview.run(output),
             Action::Convert { name, out, data } => {
                 convert::convert(&name, data.as_deref(), &out, output)
-            },
+            }
         }
     }
 }
@@ -219,7 +219,8 @@ fn check(name: Option<&str>, data: Option<&Path>, output: Output) -> Verb {
 /// What is worth knowing about a data set beyond its counts.
 fn write_findings(report: &Report, to: &mut dyn Write) -> io::Result<()> {
     for split in &report.splits {
-        let sizes = split.sizes.iter().map(|(size, times)| format!("{} of {size}", count(*times as u64)));
+        let sizes =
+            split.sizes.iter().map(|(size, times)| format!("{} of {size}", count(*times as u64)));
         writeln!(to, "{}: {}", split.name, sizes.collect::<Vec<_>>().join(", "))?;
         if split.repeated > 0 {
             writeln!(to, "  {} repeat an earlier one", count(split.repeated as u64))?;

@@ -50,11 +50,8 @@ impl Devices {
         let object = json!({ "auto": auto.map(Backend::name), "devices": list });
 
         output.result(&object, |to| {
-            let mut table = Table::new(&[
-                ("--device", Side::Left),
-                ("", Side::Left),
-                ("adapter", Side::Left),
-            ]);
+            let mut table =
+                Table::new(&[("--device", Side::Left), ("", Side::Left), ("adapter", Side::Left)]);
             for (backend, result) in &tried {
                 let state = match result {
                     Ok(_) if auto == Some(*backend) => "auto",

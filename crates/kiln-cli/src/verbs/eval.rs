@@ -6,7 +6,7 @@ use clap::Args;
 use kiln::models::Zoo;
 use kiln::train::{Subject, evaluate};
 
-use crate::device::{self, Choice};
+use crate::device::On;
 use crate::errors::Verb;
 use crate::numbers::{percent, seconds};
 use crate::output::{self, Output};
@@ -39,9 +39,8 @@ pub struct Eval {
     /// Which part of the data set: test or train
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
-    /// Where to compute
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: On,
     /// Change an option of a model; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -54,8 +53,8 @@ impl Eval {
         if let Subject::Model { weights: None, name, .. } = &subject {
             output::note(&format!("{name} has random weights; --weights FILE loads better ones"));
         }
-        let opened = device::open(self.device)?;
-        let mut progress = Progress::new(output);
+        let opened = self.device.open()?;
+        let mut progress = Progress::new(output, opened.words());
         let evaluation = evaluate(
             &Zoo,
             &subject,
@@ -68,8 +67,7 @@ impl Eval {
 
         let mut object = evaluation.json();
         let checkpoint = evaluation.checkpoint.as_deref();
-        object["run"] =
-            checkpoint.and_then(run_of).map(|run| run.display().to_string()).into();
+        object["run"] = checkpoint.and_then(run_of).map(|run| run.display().to_string()).into();
         object["checkpoint"] = checkpoint.map(|folder| folder.display().to_string()).into();
         output.result(&object, |to| {
             write_evaluation(&evaluation, to)?;

@@ -10,7 +10,7 @@ use kiln::models::{Classifier, Zoo};
 use kiln::train::Subject;
 use serde_json::json;
 
-use crate::device::{self, Choice};
+use crate::device::On;
 use crate::errors::{Failure, Verb};
 use crate::numbers::shape;
 use crate::output::Output;
@@ -44,9 +44,8 @@ pub struct Forward {
     /// Change an option of a model; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Where to compute
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: On,
 }
 
 impl Forward {
@@ -57,7 +56,7 @@ impl Forward {
             return Err(Failure::usage(format!("{name} needs weights")).hint("add --weights FILE"));
         }
         let (values, size) = read_input(&self.input)?;
-        let device = device::open(self.device)?.device;
+        let device = self.device.open()?.device;
         let ready = subject.load(&Zoo, &device)?;
         let model = &ready.state.model;
         let [_, image @ ..] = size;

@@ -11,7 +11,7 @@ use kiln::train::{Prediction, Subject, predict};
 use kiln::viz::{Card, contact_sheet};
 use serde_json::{Value, json};
 
-use crate::device::{self, Choice};
+use crate::device::On;
 use crate::errors::{Failure, Verb};
 use crate::numbers::{count, parse_fraction, parse_positive, percent};
 use crate::output::{self, Output};
@@ -65,9 +65,8 @@ pub struct Predict {
     /// Change an option of a model; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Where to compute
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: On,
 }
 
 /// What came of one image.
@@ -85,9 +84,10 @@ impl Predict {
             output::note("--iou is for detectors; a classifier draws no boxes");
         }
         let files = expand(&self.images)?;
-        let device = device::open(self.device)?.device;
+        let device = self.device.open()?.device;
 
-        let progress = if output.quiet || files.len() < 100 { None } else { Some(bar(files.len() as u64)) };
+        let progress =
+            if output.quiet || files.len() < 100 { None } else { Some(bar(files.len() as u64)) };
         let mut seen: Vec<Seen> = Vec::with_capacity(files.len());
         predict(&Zoo, &subject, &files, self.top, &device, &mut |path, result| {
             let result = result.map(|predictions| self.sure(predictions));
@@ -109,7 +109,8 @@ impl Predict {
         output.result(&object, |to| {
             for (path, result) in &seen {
                 let Ok(predictions) = result else { continue };
-                let (first, rest) = predictions.split_first().map_or((None, &[][..]), |(a, b)| (Some(a), b));
+                let (first, rest) =
+                    predictions.split_first().map_or((None, &[][..]), |(a, b)| (Some(a), b));
                 let first = first.map_or("–".to_owned(), |first| {
                     format!("{BOLD}{}{BOLD:#} {}", first.name, percent(first.score))
                 });
@@ -230,8 +231,9 @@ fn write_folder(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Fail
         .filter_map(|(path, result)| {
             let best = result.as_ref().ok()?.first()?;
             let pixels = decode(path).ok()?;
-            let caption = format!("{} {}", best.name, percent(best.score));
-            Some(Card::new(picture(&pixels), caption, true))
+            let caption = format!("{} · {:.1} %", best.name, 100.0 * best.score);
+            let note = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Some(Card { note, ..Card::new(picture(&pixels), caption, true) })
         })
         .take(CARDS)
         .collect();

@@ -6,13 +6,12 @@ mod plan;
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln::burn::tensor::Device;
 use kiln::metrics::Spread;
 use kiln::models::Zoo;
 use kiln::train::{Evaluation, Job, Outcome, Recipe, Stopped, train};
 use serde_json::{Value, json};
 
-use crate::device::{self, Choice};
+use crate::device::{On, Opened};
 use crate::errors::{Failure, Verb};
 use crate::interrupt;
 use crate::numbers::{parse_positive, percent, seconds};
@@ -54,9 +53,8 @@ pub struct Train {
     /// Folder with the data set; without it kiln's embedded sample is used
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: On,
     /// Passes over the training data
     #[arg(long, value_name = "N", value_parser = parse_positive)]
     epochs: Option<usize>,
@@ -83,7 +81,7 @@ pub struct Train {
 impl Train {
     /// Trains, or says what training would do.
     pub fn run(self, output: Output) -> Verb {
-        let opened = device::open(self.device)?;
+        let opened = self.device.open()?;
         if self.dry_run {
             let out = self.resume.clone().or(self.out.clone()).unwrap_or_default();
             let recipe = self.recipe_for(self.resume.as_deref())?;
@@ -93,15 +91,15 @@ impl Train {
 
         interrupt::listen();
         match self.seeds {
-            None => self.once(&opened.device, output),
-            Some(seeds) => self.repeatedly(seeds, &opened.device, output),
+            None => self.once(&opened, output),
+            Some(seeds) => self.repeatedly(seeds, &opened, output),
         }
     }
 
-    fn once(&self, device: &Device, output: Output) -> Verb {
+    fn once(&self, opened: &Opened, output: Output) -> Verb {
         let (out, resume) = self.folder()?;
-        let job = self.job(&out, resume, device, 0)?;
-        let outcome = go(&job, output)?;
+        let job = self.job(&out, resume, &opened.device, 0)?;
+        let outcome = go(&job, opened, output)?;
         if outcome.stopped == Stopped::Interrupted {
             output::note(&format!("stopped; go on with: kiln train --resume {}", out.display()));
         }
@@ -126,15 +124,19 @@ impl Train {
         Ok(status(outcome.stopped))
     }
 
-    fn repeatedly(&self, seeds: usize, device: &Device, output: Output) -> Verb {
+    fn repeatedly(&self, seeds: usize, opened: &Opened, output: Output) -> Verb {
         let (out, resume) = self.folder()?;
         let base = self.recipe_for(None)?.seed;
         let mut results: Vec<(Recipe, Outcome)> = Vec::with_capacity(seeds);
         for number in 0..seeds {
             let folder = out.join(format!("seed-{}", base + number as u64));
-            let job = self.job(&folder, resume, device, number as u64)?;
-            output.line(&format!("{BOLD}seed {} ({} of {seeds}){BOLD:#}", job.recipe.seed, number + 1));
-            let outcome = go(&job, output)?;
+            let job = self.job(&folder, resume, &opened.device, number as u64)?;
+            output.line(&format!(
+                "{BOLD}seed {} ({} of {seeds}){BOLD:#}",
+                job.recipe.seed,
+                number + 1
+            ));
+            let outcome = go(&job, opened, output)?;
             let stopped = outcome.stopped;
             if let Some(evaluation) = &outcome.evaluation {
                 output.line(&format!("top-1 {}\n", percent(evaluation.top1)));
@@ -150,13 +152,18 @@ impl Train {
         }
 
         let spread = |of: fn(&Evaluation) -> f64| {
-            let values: Vec<f64> =
-                results.iter().filter_map(|(_, outcome)| outcome.evaluation.as_ref().map(of)).collect();
+            let values: Vec<f64> = results
+                .iter()
+                .filter_map(|(_, outcome)| outcome.evaluation.as_ref().map(of))
+                .collect();
             Spread::of(&values)
         };
         let (top1, top5, loss) = (spread(|e| e.top1), spread(|e| e.top5), spread(|e| e.loss));
-        let Some((recipe, first)) = results.first() else { return Ok(0) };
+        let Some(((recipe, first), (_, last))) = results.first().zip(results.last()) else {
+            return Ok(0);
+        };
         let mut object = object(recipe, first);
+        object["stopped"] = word(last.stopped).into();
         object["metrics"] = json!({ "top1": top1.mean, "top5": top5.mean, "loss": loss.mean });
         object["spread"] = json!({ "top1": top1.std, "top5": top5.std, "loss": loss.std });
         object["seconds"] = results.iter().map(|(_, outcome)| outcome.seconds).sum::<f64>().into();
@@ -172,12 +179,12 @@ impl Train {
             writeln!(to, "loss   {:.4} ± {:.4}", loss.mean, loss.std)?;
             writeln!(to, "runs   {}", out.display())
         })?;
-        Ok(results.last().map_or(0, |(_, outcome)| status(outcome.stopped)))
+        Ok(status(last.stopped))
     }
 }
 
-fn go(job: &Job, output: Output) -> Result<Outcome, Failure> {
-    Ok(train(&Zoo, job, &mut Progress::new(output))?)
+fn go(job: &Job, opened: &Opened, output: Output) -> Result<Outcome, Failure> {
+    Ok(train(&Zoo, job, &mut Progress::new(output, opened.words()))?)
 }
 
 fn status(stopped: Stopped) -> u8 {
@@ -198,11 +205,14 @@ fn object(recipe: &Recipe, outcome: &Outcome) -> Value {
     object["seconds"] = outcome.seconds.into();
     object["run"] = outcome.run.display().to_string().into();
     object["checkpoint"] = outcome.checkpoint.display().to_string().into();
-    object["stopped"] = match outcome.stopped {
+    object["stopped"] = word(outcome.stopped).into();
+    object
+}
+
+fn word(stopped: Stopped) -> &'static str {
+    match stopped {
         Stopped::Finished => "finished",
         Stopped::Early => "early",
         Stopped::Interrupted => "interrupted",
     }
-    .into();
-    object
 }

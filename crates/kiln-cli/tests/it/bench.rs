@@ -5,8 +5,15 @@ use crate::{json, keys};
 #[test]
 fn speed_is_told_with_the_stable_keys() {
     let stable = [
-        "batch", "device", "images_per_second", "input", "median_ms", "mode", "model",
-        "peak_memory_bytes", "runs",
+        "batch",
+        "device",
+        "images_per_second",
+        "input",
+        "median_ms",
+        "mode",
+        "model",
+        "peak_memory_bytes",
+        "runs",
     ];
     for mode in ["infer", "train"] {
         let object = json(0, ["bench", "lenet5", "--batch", "4", "--runs", "2", "--mode", mode]);

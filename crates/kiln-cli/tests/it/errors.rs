@@ -63,7 +63,8 @@ fn what_cannot_be_done_is_wrong_use() {
 
 #[test]
 fn files_that_are_not_there_are_named() {
-    let run = text(short_run());
+    let run = short_run();
+    let run = text(&run);
     for arguments in [
         &["eval", "runs/nowhere"][..],
         &["predict", "runs/nowhere", "digit.png"],
@@ -117,6 +118,6 @@ fn a_device_that_is_not_built_in_names_the_flag_that_builds_it() {
 
 #[test]
 fn a_run_folder_is_never_overwritten() {
-    let error = error(2, &["train", "lenet5", "--epochs", "1", "--out", text(short_run())]);
+    let error = error(2, &["train", "lenet5", "--epochs", "1", "--out", text(&short_run())]);
     assert!(error.contains("already holds a run"), "{error}");
 }

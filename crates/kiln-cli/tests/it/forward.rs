@@ -25,7 +25,13 @@ fn the_output_holds_a_row_of_scores_per_image_and_nothing_else() {
     let object = json(
         0,
         [
-            "forward", "lenet5", "--weights", text(&weights), "--input", text(&x), "--output",
+            "forward",
+            "lenet5",
+            "--weights",
+            text(&weights),
+            "--input",
+            text(&x),
+            "--output",
             text(&y),
         ],
     );
@@ -37,7 +43,7 @@ fn the_output_holds_a_row_of_scores_per_image_and_nothing_else() {
     assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, [2, 10].as_slice()));
 
     // The checkpoint is the same network.
-    json(0, ["forward", text(short_run()), "--input", text(&x), "--output", text(&z)]);
+    json(0, ["forward", text(&short_run()), "--input", text(&x), "--output", text(&z)]);
     assert_eq!(fs::read(&z).unwrap(), bytes);
 }
 
@@ -46,10 +52,10 @@ fn an_input_that_does_not_fit_is_refused_with_what_was_found() {
     let folder = tempfile::tempdir().unwrap();
     let x = folder.path().join("x.safetensors");
     let y = folder.path().join("y.safetensors");
-    let mut error = |status| {
+    let error = |status| {
         let object = json(
             status,
-            ["forward", text(short_run()), "--input", text(&x), "--output", text(&y)],
+            ["forward", text(&short_run()), "--input", text(&x), "--output", text(&y)],
         );
         object["error"].as_str().unwrap().to_owned()
     };

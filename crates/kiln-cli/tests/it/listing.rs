@@ -64,14 +64,22 @@ fn completions_are_written_for_every_shell() {
         let output = kiln(["completions", shell]).output().unwrap();
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success());
-        assert!(script.contains("kiln") && script.contains("--resume"), "{shell}");
+        assert!(script.contains("kiln") && script.contains("resume"), "{shell}");
     }
 }
 
 #[test]
 fn every_verb_has_help_with_examples() {
     let verbs = [
-        "train", "eval", "predict", "forward", "summary", "models", "data", "devices", "bench",
+        "train",
+        "eval",
+        "predict",
+        "forward",
+        "summary",
+        "models",
+        "data",
+        "devices",
+        "bench",
         "completions",
     ];
     for verb in verbs {

@@ -8,10 +8,13 @@ mod listing;
 mod predict;
 mod train;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,7 +22,7 @@ use tempfile::TempDir;
 fn kiln<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     static AWAY: OnceLock<TempDir> = OnceLock::new();
     let away = AWAY.get_or_init(|| tempfile::tempdir().unwrap());
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("kiln"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     command.current_dir(away.path()).env_remove("RUST_BACKTRACE").args(arguments);
     command
 }
@@ -47,16 +50,61 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A run of two short epochs, shared by the tests that only read it.
-fn short_run() -> &'static Path {
-    static RUN: OnceLock<TempDir> = OnceLock::new();
-    let folder = RUN.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("run");
-        json(0, ["train", "lenet5", "--epochs", "1", "--set", "validation=0.7", "--out", text(&out)]);
-        folder
-    });
-    // Nothing leaks: the operating system clears its temporary folder, statics are never dropped.
-    static PATH: OnceLock<std::path::PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| folder.path().join("run"))
+/// What `make` puts into an empty folder, made once for all tests, which may be one process each.
+fn shared(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_kiln"));
+    let built = fs::metadata(binary).and_then(|it| it.modified()).unwrap();
+    let key = built.duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let shelf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kiln-cli-{key}"));
+    let ready = shelf.join(name);
+    let part = shelf.join(format!("{name}.part"));
+    fs::create_dir_all(&shelf).unwrap();
+
+    if !ready.exists() && fs::create_dir(&part).is_ok() {
+        make(&part);
+        fs::rename(&part, &ready).unwrap();
+    }
+    let start = Instant::now();
+    while !ready.exists() {
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_secs(120), "remove {}: its maker died", part.display());
+        sleep(Duration::from_millis(50));
+    }
+    ready
+}
+
+/// A short run on kiln's digits, for tests that only read it.
+fn short_run() -> PathBuf {
+    shared("run", |folder| {
+        let few = ["--epochs", "1", "--set", "validation=0.5"];
+        json(0, ["train", "lenet5", "--out", text(folder)].into_iter().chain(few));
+    })
+}
+
+/// The sample's digits as `test/CLASS/NUMBER.png`.
+fn digits() -> PathBuf {
+    shared("digits", |folder| {
+        json(0, ["data", "convert", "mnist", "--out", text(folder)]);
+    })
+}
+
+/// A data set in MNIST's files that trains in a blink: ten classes, a bar at ten heights.
+fn bars() -> PathBuf {
+    shared("bars", |folder| {
+        for (split, count) in [("train", 640u32), ("t10k", 100)] {
+            let mut images = [0x803, count, 28, 28].map(u32::to_be_bytes).concat();
+            let mut labels = [0x801, count].map(u32::to_be_bytes).concat();
+            for number in 0..count {
+                let (class, left) = (number % 10, number / 10 % 9);
+                labels.push(class as u8);
+                images.extend((0..784).map(|at| {
+                    let (row, column) = (at / 28, at % 28);
+                    let inside = row * 10 / 28 == class && column >= left;
+                    if inside { 255 } else { (number * 7 % 50) as u8 }
+                }));
+            }
+            fs::write(folder.join(format!("{split}-images-idx3-ubyte")), images).unwrap();
+            fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
+        }
+    })
 }

@@ -1,29 +1,13 @@
 //! `kiln predict`: digits as image files.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::OnceLock;
 
-use tempfile::TempDir;
-
-use crate::{json, keys, kiln, short_run, text};
-
-/// The sample's test digits as `CLASS/NUMBER.png`.
-fn digits() -> PathBuf {
-    static DIGITS: OnceLock<TempDir> = OnceLock::new();
-    let folder = DIGITS.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("digits");
-        json(0, ["data", "convert", "mnist", "--out", text(&out)]);
-        folder
-    });
-    folder.path().join("digits/test")
-}
+use crate::{digits, json, keys, kiln, short_run, text};
 
 #[test]
 fn most_digits_of_a_folder_are_told_apart() {
-    let folder = digits().join("1");
-    let object = json(0, ["predict", text(short_run()), text(&folder), "--top", "3"]);
+    let folder = digits().join("test/1");
+    let object = json(0, ["predict", text(&short_run()), text(&folder), "--top", "3"]);
     assert_eq!(keys(&object), ["errors", "images"]);
     let images = object["images"].as_array().unwrap();
     assert_eq!(images.len(), fs::read_dir(&folder).unwrap().count());
@@ -44,8 +28,9 @@ fn an_image_that_cannot_be_read_does_not_stop_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.png");
     fs::write(&broken, b"\x89PNG\r\n\x1a\nhalf").unwrap();
-    let good = fs::read_dir(digits().join("7")).unwrap().flatten().next().unwrap().path();
-    let run = text(short_run());
+    let good = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
+    let run = short_run();
+    let run = text(&run);
 
     let object = json(1, ["predict", run, text(&broken), text(&good), "nowhere.png"]);
     assert_eq!(object["images"].as_array().unwrap().len(), 1);
@@ -58,9 +43,9 @@ fn an_image_that_cannot_be_read_does_not_stop_the_others() {
 #[test]
 fn a_model_takes_its_weights_from_a_file_and_patterns_are_expanded() {
     let weights = short_run().join("checkpoints/best/model.safetensors");
-    let pattern = format!("{}/0/*.png", digits().display());
+    let pattern = format!("{}/test/0/*.png", digits().display());
     let with_weights = json(0, ["predict", "lenet5", "--weights", text(&weights), &pattern]);
-    let checkpoint = json(0, ["predict", text(short_run()), &pattern]);
+    let checkpoint = json(0, ["predict", text(&short_run()), &pattern]);
     assert_eq!(with_weights, checkpoint);
 }
 
@@ -68,10 +53,10 @@ fn a_model_takes_its_weights_from_a_file_and_patterns_are_expanded() {
 fn predictions_are_written_where_asked() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("seen");
-    let digits = digits().join("4");
-    let run = text(short_run());
-    let output =
-        kiln(["predict", run, text(&digits), "--out", text(&out)]).output().unwrap();
+    let digits = digits().join("test/4");
+    let run = short_run();
+    let run = text(&run);
+    let output = kiln(["predict", run, text(&digits), "--out", text(&out)]).output().unwrap();
     assert!(output.status.success());
     assert!(fs::read(out.join("predictions.png")).unwrap().starts_with(b"\x89PNG"));
     let written = fs::read_to_string(out.join("predictions.json")).unwrap();

@@ -3,13 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{json, keys, kiln, short_run, text};
+use crate::{bars, json, keys, kiln, short_run, text};
 
 const STABLE: [&str; 8] =
     ["checkpoint", "dataset", "metrics", "model", "run", "samples", "seconds", "split"];
-
-/// Few steps: most of the sample is put aside for validation.
-const FEW: [&str; 2] = ["--set", "validation=0.9"];
 
 fn model_bytes(run: &Path) -> Vec<u8> {
     fs::read(run.join("checkpoints/last/model.safetensors")).unwrap()
@@ -17,7 +14,7 @@ fn model_bytes(run: &Path) -> Vec<u8> {
 
 #[test]
 fn a_run_learns_and_leaves_everything_in_its_folder() {
-    let run = short_run();
+    let run = &short_run();
     for file in ["recipe.toml", "results.csv", "report.html", "log.txt"] {
         assert!(run.join(file).is_file(), "{file}");
     }
@@ -39,8 +36,9 @@ fn a_run_learns_and_leaves_everything_in_its_folder() {
 fn seeds_give_mean_and_spread() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("two");
-    let arguments = ["train", "lenet5", "--epochs", "1", "--seeds", "2", "--out", text(&out)];
-    let object = json(0, arguments.into_iter().chain(FEW));
+    let bars = bars();
+    let arguments = ["train", "lenet5", "--epochs", "1", "--seeds", "2", "--data", text(&bars)];
+    let object = json(0, arguments.into_iter().chain(["--out", text(&out)]));
     for key in STABLE.into_iter().chain(["spread", "runs"]) {
         assert!(keys(&object).contains(&key), "{key}");
     }
@@ -70,7 +68,7 @@ fn plain_lines_when_piped() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let output = kiln(["train", "lenet5", "--epochs", "1", "--out", text(&out)])
-        .args(FEW)
+        .args(["--data", text(&bars())])
         .output()
         .unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -82,17 +80,40 @@ fn plain_lines_when_piped() {
 #[test]
 fn a_recipe_file_and_a_finished_run_can_be_used_again() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = short_run().join("recipe.toml");
-    let out = folder.path().join("again");
-    json(0, ["train", text(&recipe), "--out", text(&out)]);
-    assert_eq!(model_bytes(&out), model_bytes(short_run()), "one recipe, one result");
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    json(0, ["train", "lenet5", "--epochs", "1", "--data", text(&bars()), "--out", text(&first)]);
+    let recipe = first.join("recipe.toml");
+    json(0, ["train", text(&recipe), "--out", text(&second)]);
+    assert_eq!(model_bytes(&second), model_bytes(&first), "one recipe, one result");
 
-    let object = json(0, ["train", "--resume", text(&out)]);
+    let object = json(0, ["train", "--resume", text(&second)]);
     assert_eq!(object["stopped"], "finished");
-    assert_eq!(model_bytes(&out), model_bytes(short_run()));
+    assert_eq!(model_bytes(&second), model_bytes(&first));
 
-    let refused = json(2, ["train", "--resume", text(&out), "--epochs", "7"]);
+    let refused = json(2, ["train", "--resume", text(&second), "--epochs", "7"]);
     assert!(refused["error"].as_str().unwrap().contains("epochs = 1"), "{refused}");
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
+    let bars = bars();
+    let arguments =
+        |flag, out| ["train", "lenet5", "--epochs", "1", "--data", text(&bars), flag, text(out)];
+    json(0, arguments("--out", &whole));
+    // Killed after its recipe, and before its recipe.
+    fs::create_dir_all(killed.join("checkpoints")).unwrap();
+    fs::copy(whole.join("recipe.toml"), killed.join("recipe.toml")).unwrap();
+    json(0, arguments("--resume", &killed));
+    assert_eq!(model_bytes(&killed), model_bytes(&whole));
+
+    fs::remove_dir_all(&killed).unwrap();
+    fs::create_dir_all(killed.join("checkpoints")).unwrap();
+    let refused = json(2, ["train", "--resume", text(&killed)]);
+    assert!(refused["error"].as_str().unwrap().contains("holds no run"), "{refused}");
+    json(0, arguments("--resume", &killed));
+    assert_eq!(model_bytes(&killed), model_bytes(&whole));
 }
 
 #[cfg(unix)]
@@ -104,10 +125,11 @@ fn a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_same_bytes() {
 
     let folder = tempfile::tempdir().unwrap();
     let [whole, parted] = ["whole", "parted"].map(|name| folder.path().join(name));
-    let arguments = ["train", "lenet5", "--epochs", "3", "--set", "validation=0.5"];
+    let bars = bars();
+    let arguments = ["train", "lenet5", "--epochs", "5", "--data", text(&bars)];
     json(0, arguments.into_iter().chain(["--out", text(&whole)]));
 
-    let child = Command::new(assert_cmd::cargo::cargo_bin!("kiln"))
+    let child = Command::new(env!("CARGO_BIN_EXE_kiln"))
         .args(arguments)
         .args(["--out", text(&parted), "--json"])
         .stdout(Stdio::piped())

@@ -81,7 +81,8 @@ mod tests {
     fn geometry(batch: usize, channels: usize, out: usize, size: usize, kernel: usize) -> Geometry {
         let pad = kernel / 2;
         let options = ConvOptions::new([1, 1], [pad, pad], [1, 1], 1);
-        Geometry::new([batch, channels, size, size], [out, channels, kernel, kernel], &options).unwrap()
+        Geometry::new([batch, channels, size, size], [out, channels, kernel, kernel], &options)
+            .unwrap()
     }
 
     #[test]

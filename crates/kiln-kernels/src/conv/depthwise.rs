@@ -67,13 +67,29 @@ unsafe fn pixels<S: Simd, const P: usize, const V: usize>(line: &Line, first: us
                 }
             }
         }
+        // The next pixels of the last kernel row are the ones no row before has brought near.
+        if first + 2 * P <= line.count {
+            for p in 0..P {
+                S::prefetch(
+                    (*line.table.add((line.taps - 1) * line.count + first + P + p)).wrapping_add(c),
+                );
+            }
+        }
         for (p, pixel) in acc.iter().enumerate() {
             for (v, &sum) in pixel.iter().enumerate() {
                 let mut sum = sum;
                 if !line.residual.is_null() {
-                    sum = S::add(sum, S::load(line.residual.add((first + p) * line.residual_step + c + v * LANES)));
+                    sum = S::add(
+                        sum,
+                        S::load(
+                            line.residual.add((first + p) * line.residual_step + c + v * LANES),
+                        ),
+                    );
                 }
-                S::store(line.out.add((first + p) * line.step + c + v * LANES), line.activation.vector::<S>(sum));
+                S::store(
+                    line.out.add((first + p) * line.step + c + v * LANES),
+                    line.activation.cheap_vector::<S>(sum),
+                );
             }
         }
     }
@@ -126,41 +142,88 @@ unsafe fn tail<S: Simd>(line: &Line, p: usize, c: usize) {
         for (i, sum) in sums[..left].iter_mut().enumerate() {
             *sum = *line.bias.add(c + i);
             for tap in 0..line.taps {
-                *sum += *(*line.table.add(tap * line.count + p)).add(c + i) * *line.weights.add(tap * padded + c + i);
+                *sum += *(*line.table.add(tap * line.count + p)).add(c + i)
+                    * *line.weights.add(tap * padded + c + i);
             }
             if !line.residual.is_null() {
                 *sum += *line.residual.add(p * line.residual_step + c + i);
             }
         }
-        let value = line.activation.vector::<S>(S::load(sums.as_ptr()));
+        let value = line.activation.cheap_vector::<S>(S::load(sums.as_ptr()));
         S::store(sums.as_mut_ptr(), value);
         std::ptr::copy_nonoverlapping(sums.as_ptr(), line.out.add(p * line.step + c), left);
     }
 }
 
 /// The convolution; every input channel makes one output channel.
-pub(super) fn run(path: Path, g: &Geometry, x: &Map, weights: &Buffer, epilogue: &Epilogue, out: Destination) {
-    let channels = g.in_channels;
+pub(super) fn run(
+    path: Path,
+    g: &Geometry,
+    x: &Map,
+    weights: &Buffer,
+    epilogue: &Epilogue,
+    out: Destination,
+) {
+    let meets = |axis: usize, at: usize, tap: usize| {
+        let position =
+            (at * g.stride[axis] + tap * g.dilation[axis]).checked_sub(g.before[axis])?;
+        (position < g.input[axis]).then_some(position)
+    };
+    gather(path, g.kernel, g.output, x, weights, epilogue, out, meets);
+}
+
+/// The gradient by the input: every input pixel gathers from the output pixels that saw it.
+pub(super) fn gradient(
+    path: Path,
+    g: &Geometry,
+    grad: &Map,
+    weights: &Buffer,
+    epilogue: &Epilogue,
+    out: Destination,
+) {
+    let meets = |axis: usize, at: usize, tap: usize| {
+        let position = (at + g.before[axis]).checked_sub(tap * g.dilation[axis])?;
+        let seen =
+            position.is_multiple_of(g.stride[axis]) && position / g.stride[axis] < g.output[axis];
+        seen.then(|| position / g.stride[axis])
+    };
+    gather(path, g.kernel, g.input, grad, weights, epilogue, out, meets);
+}
+
+/// Every output pixel is a weighted sum of those pixels that `meets(axis, output coordinate, tap)` names.
+#[allow(clippy::too_many_arguments)]
+fn gather(
+    path: Path,
+    kernel: [usize; 2],
+    [out_height, out_width]: [usize; 2],
+    x: &Map,
+    weights: &Buffer,
+    epilogue: &Epilogue,
+    out: Destination,
+    meets: impl Fn(usize, usize, usize) -> Option<usize> + Sync,
+) {
+    let channels = x.channels;
     let zeros = Buffer::zeros(channels);
     let (outside, source) = (Shared::of(zeros.as_ptr()), Shared::of(x.pointer()));
-    let [out_height, out_width] = g.output;
-    for_ranges(g.batch * out_height, out_width * channels * g.taps().div_ceil(2), |rows| {
-        let mut table = vec![std::ptr::null(); g.taps() * out_width];
+    let taps = kernel[0] * kernel[1];
+    for_ranges(x.batch * out_height, out_width * channels * taps.div_ceil(2), |rows| {
+        let mut table = vec![std::ptr::null(); taps * out_width];
         for row in rows {
             let (image, oy) = (row / out_height, row % out_height);
             table.fill(outside.get().cast_const());
-            for ky in 0..g.kernel[0] {
-                let y = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.before[0]);
-                if y >= x.height {
-                    continue;
-                }
-                for kx in 0..g.kernel[1] {
-                    let taps = &mut table[(ky * g.kernel[1] + kx) * out_width..][..out_width];
-                    for (ox, entry) in taps.iter_mut().enumerate() {
-                        let at = (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.before[1]);
-                        if at < x.width {
+            for ky in 0..kernel[0] {
+                let Some(y) = meets(0, oy, ky) else { continue };
+                for kx in 0..kernel[1] {
+                    let entries = &mut table[(ky * kernel[1] + kx) * out_width..][..out_width];
+                    for (ox, entry) in entries.iter_mut().enumerate() {
+                        if let Some(at) = meets(1, ox, kx) {
                             // SAFETY: the pixel lies within the map.
-                            *entry = unsafe { source.get().cast_const().add(((image * x.height + y) * x.width + at) * x.step) };
+                            *entry = unsafe {
+                                source
+                                    .get()
+                                    .cast_const()
+                                    .add(((image * x.height + y) * x.width + at) * x.step)
+                            };
                         }
                     }
                 }
@@ -169,12 +232,14 @@ pub(super) fn run(path: Path, g: &Geometry, x: &Map, weights: &Buffer, epilogue:
             let args = Line {
                 table: table.as_ptr(),
                 count: out_width,
-                taps: g.taps(),
+                taps,
                 channels,
                 weights: weights.as_ptr(),
                 bias: epilogue.bias.as_ptr(),
                 // SAFETY: the residual has the output's shape.
-                residual: residual.map_or(std::ptr::null(), |r| unsafe { r.pointer().add(row * out_width * r.step) }),
+                residual: residual.map_or(std::ptr::null(), |r| unsafe {
+                    r.pointer().add(row * out_width * r.step)
+                }),
                 residual_step: residual.map_or(0, |r| r.step),
                 // SAFETY: the row lies within the output.
                 out: unsafe { out.pointer.get().add(row * out_width * out.step) },
@@ -182,6 +247,17 @@ pub(super) fn run(path: Path, g: &Geometry, x: &Map, weights: &Buffer, epilogue:
                 activation: epilogue.activation,
             };
             run_kernel!(path, line(args: &Line) with (&args));
+            for pixel in 0..out_width {
+                // SAFETY: the pixel lies within the row just written.
+                unsafe {
+                    crate::activation::in_place(
+                        path,
+                        epilogue.activation,
+                        args.out.add(pixel * out.step),
+                        channels,
+                    );
+                }
+            }
         }
     });
 }

@@ -37,7 +37,8 @@ impl Source {
         table.clear();
         table.resize(g.kernel[0] * self.taps_x * count, self.outside);
         let [out_height, out_width] = g.output;
-        let (mut ox, mut oy, mut image) = (first % out_width, first / out_width % out_height, first / out_width / out_height);
+        let (mut ox, mut oy, mut image) =
+            (first % out_width, first / out_width % out_height, first / out_width / out_height);
         for i in 0..count {
             for ky in 0..g.kernel[0] {
                 let y = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(self.before[0]);
@@ -49,7 +50,8 @@ impl Source {
                     let x = (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(self.before[1]);
                     if x < self.size[1] {
                         // SAFETY: the pixel lies within the map.
-                        table[(ky * self.taps_x + kx) * count + i] = unsafe { self.pixels.add(row + x * self.steps[0]) };
+                        table[(ky * self.taps_x + kx) * count + i] =
+                            unsafe { self.pixels.add(row + x * self.steps[0]) };
                     }
                 }
             }
@@ -70,13 +72,30 @@ impl Source {
 unsafe impl Sync for Source {}
 
 /// Any convolution.
-pub(super) fn run(path: Path, g: &Geometry, x: &Map, weights: &Packed, epilogue: &Epilogue, out: Destination) {
-    if g.taps() == 1 && g.stride == [1, 1] && g.before == [0, 0] && g.after == [0, 0] && g.groups == 1 {
+pub(super) fn run(
+    path: Path,
+    g: &Geometry,
+    x: &Map,
+    weights: &Packed,
+    epilogue: &Epilogue,
+    out: Destination,
+) {
+    if g.taps() == 1
+        && g.stride == [1, 1]
+        && g.before == [0, 0]
+        && g.after == [0, 0]
+        && g.groups == 1
+    {
         let rows = Rows::Regular(x.pointer(), x.step);
         return pointwise(path, rows, g.pixels(), g.in_channels, weights, epilogue, out);
     }
     // Without a border in x, a kernel row of a dense map lies in one piece.
-    let whole_rows = g.groups == 1 && g.dilation[1] == 1 && g.before[1] == 0 && g.after[1] == 0 && x.step == g.in_channels && g.kernel[1] > 1;
+    let whole_rows = g.groups == 1
+        && g.dilation[1] == 1
+        && g.before[1] == 0
+        && g.after[1] == 0
+        && x.step == g.in_channels
+        && g.kernel[1] > 1;
     let outside = Buffer::zeros(g.in_channels * if whole_rows { g.kernel[1] } else { 1 });
     let source = Source {
         pixels: x.pointer(),
@@ -90,11 +109,19 @@ pub(super) fn run(path: Path, g: &Geometry, x: &Map, weights: &Packed, epilogue:
 }
 
 /// A convolution of few channels, over a padded copy of an input in any layout.
-pub(super) fn run_rows(path: Path, g: &Geometry, x: FlexTensor, weights: &Packed, epilogue: &Epilogue, out: Destination) {
+pub(super) fn run_rows(
+    path: Path,
+    g: &Geometry,
+    x: FlexTensor,
+    weights: &Packed,
+    epilogue: &Epilogue,
+    out: Destination,
+) {
     if g.before == [0, 0] && g.after == [0, 0] {
         return run(path, g, &Map::of(x), weights, epilogue, out);
     }
-    let (height, width) = (g.input[0] + g.before[0] + g.after[0], g.input[1] + g.before[1] + g.after[1]);
+    let (height, width) =
+        (g.input[0] + g.before[0] + g.after[0], g.input[1] + g.before[1] + g.after[1]);
     let c = g.in_channels;
     let mut padded = Buffer::new(g.batch * height * width * c);
     to_channels_last(&x, &mut padded, [g.before[0], g.after[0], g.before[1], g.after[1]]);
@@ -109,13 +136,23 @@ pub(super) fn run_rows(path: Path, g: &Geometry, x: FlexTensor, weights: &Packed
     product(path, g, &source, weights, epilogue, out);
 }
 
-fn product(path: Path, g: &Geometry, source: &Source, weights: &Packed, epilogue: &Epilogue, out: Destination) {
+fn product(
+    path: Path,
+    g: &Geometry,
+    source: &Source,
+    weights: &Packed,
+    epilogue: &Epilogue,
+    out: Destination,
+) {
     let taps = g.kernel[0] * source.taps_x;
     let depth = weights.depth / taps;
     let pixels = g.pixels();
     let group_columns = weights.columns;
     // Bytes of input that belong to one output pixel.
-    let row_bytes = g.in_channels * size_of::<f32>() * g.stride[0].min(g.kernel[0]) * g.stride[1].min(g.kernel[1]);
+    let row_bytes = g.in_channels
+        * size_of::<f32>()
+        * g.stride[0].min(g.kernel[0])
+        * g.stride[1].min(g.kernel[1]);
     let (by_rows, by_columns) = gemm::split(pixels, row_bytes, weights);
     for_each(by_rows * by_columns, g.multiply_adds(), |task| {
         let rows = part(pixels, by_rows, task % by_rows);
@@ -140,7 +177,9 @@ fn product(path: Path, g: &Geometry, source: &Source, weights: &Packed, epilogue
                     step: out.step,
                     bias: epilogue.bias[first..].as_ptr(),
                     // SAFETY: the residual has the output's shape.
-                    residual: residual.map_or(std::ptr::null(), |r| unsafe { r.pointer().add(rows.start * r.step + first) }),
+                    residual: residual.map_or(std::ptr::null(), |r| unsafe {
+                        r.pointer().add(rows.start * r.step + first)
+                    }),
                     residual_step: residual.map_or(0, |r| r.step),
                     activation: epilogue.activation,
                 },
@@ -161,7 +200,9 @@ pub(crate) fn pointwise(
     epilogue: &Epilogue,
     out: Destination,
 ) {
-    let Rows::Regular(base, step) = rows else { unreachable!("pointwise products have regular rows") };
+    let Rows::Regular(base, step) = rows else {
+        unreachable!("pointwise products have regular rows")
+    };
     let base = Shared::of(base);
     let columns = weights.columns;
     let (by_rows, by_columns) = gemm::split(count, depth * size_of::<f32>(), weights);
@@ -184,7 +225,8 @@ pub(crate) fn pointwise(
                 step: out.step,
                 bias: epilogue.bias.as_ptr(),
                 // SAFETY: the residual has the output's shape.
-                residual: residual.map_or(std::ptr::null(), |r| unsafe { r.pointer().add(rows.start * r.step) }),
+                residual: residual
+                    .map_or(std::ptr::null(), |r| unsafe { r.pointer().add(rows.start * r.step) }),
                 residual_step: residual.map_or(0, |r| r.step),
                 activation: epilogue.activation,
             },

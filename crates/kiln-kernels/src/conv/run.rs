@@ -50,20 +50,41 @@ pub(super) fn flex(
     activation: Activation,
     residual: Option<&Tensor<4>>,
 ) -> Option<Tensor<4>> {
-    let (x, weight, bias, residual) = (primitive(x)?, primitive(weight)?, flex_maybe(bias)?, flex_maybe(residual)?);
+    let (x, weight, bias, residual) =
+        (primitive(x)?, primitive(weight)?, flex_maybe(bias)?, flex_maybe(residual)?);
     let g = Geometry::new(layout::dims(&x), layout::dims(&weight), options)?;
     let shape = [g.batch, g.out_channels, g.output[0], g.output[1]];
     if let Some(bias) = &bias {
-        assert_eq!(bias.layout().shape().to_vec(), [g.out_channels], "the bias must have one value per output channel");
+        assert_eq!(
+            bias.layout().shape().to_vec(),
+            [g.out_channels],
+            "the bias must have one value per output channel"
+        );
     }
     if let Some(residual) = &residual {
-        assert_eq!(layout::dims(residual), shape, "the residual must have the convolution's output shape");
+        assert_eq!(
+            layout::dims(residual),
+            shape,
+            "the residual must have the convolution's output shape"
+        );
     }
     let algorithm = Algorithm::choose(&g, exact());
     let mut out = Buffer::new(g.pixels() * g.out_channels);
     let destination = Destination { pointer: Shared::new(out.pointer()), step: g.out_channels };
     // SAFETY: the buffer holds the output.
-    unsafe { convolve(Path::best(), algorithm, &g, x, &weight, bias.as_ref(), activation, residual, destination) };
+    unsafe {
+        convolve(
+            Path::best(),
+            algorithm,
+            &g,
+            x,
+            &weight,
+            bias.as_ref(),
+            activation,
+            residual,
+            destination,
+        );
+    };
     Some(crate::extension::tensor(out, layout::layout(shape)))
 }
 
@@ -71,7 +92,8 @@ pub(super) fn flex(
 pub(super) fn branches(branches: &[Branch]) -> Option<Tensor<4>> {
     let mut parts = Vec::new();
     for b in branches {
-        let (x, weight, bias) = (primitive(&b.x)?, primitive(&b.weight)?, flex_maybe(b.bias.as_ref())?);
+        let (x, weight, bias) =
+            (primitive(&b.x)?, primitive(&b.weight)?, flex_maybe(b.bias.as_ref())?);
         let g = Geometry::new(layout::dims(&x), layout::dims(&weight), &b.options)?;
         parts.push((x, weight, bias, g, b.activation));
     }
@@ -80,26 +102,55 @@ pub(super) fn branches(branches: &[Branch]) -> Option<Tensor<4>> {
     let mut out = Buffer::new(first.pixels() * total);
     let mut channel = 0;
     for (x, weight, bias, g, activation) in parts {
-        assert_eq!((g.batch, g.output), (first.batch, first.output), "the branches' outputs must have the same batch, height and width");
+        assert_eq!(
+            (g.batch, g.output),
+            (first.batch, first.output),
+            "the branches' outputs must have the same batch, height and width"
+        );
         if let Some(bias) = &bias {
-            assert_eq!(bias.layout().shape().to_vec(), [g.out_channels], "the bias must have one value per output channel");
+            assert_eq!(
+                bias.layout().shape().to_vec(),
+                [g.out_channels],
+                "the bias must have one value per output channel"
+            );
         }
         // SAFETY: `channel` is less than the pixel's floats.
-        let destination = Destination { pointer: Shared::new(unsafe { out.pointer().add(channel) }), step: total };
+        let pointer = Shared::new(unsafe { out.pointer().add(channel) });
+        let destination = Destination { pointer, step: total };
         // SAFETY: the buffer holds every pixel's channels of every branch.
-        unsafe { convolve(Path::best(), Algorithm::choose(&g, exact()), &g, x, &weight, bias.as_ref(), activation, None, destination) };
+        unsafe {
+            convolve(
+                Path::best(),
+                Algorithm::choose(&g, exact()),
+                &g,
+                x,
+                &weight,
+                bias.as_ref(),
+                activation,
+                None,
+                destination,
+            );
+        };
         channel += g.out_channels;
     }
-    Some(crate::extension::tensor(out, layout::layout([first.batch, total, first.output[0], first.output[1]])))
+    Some(crate::extension::tensor(
+        out,
+        layout::layout([first.batch, total, first.output[0], first.output[1]]),
+    ))
 }
 
 /// Reads a weight of any strides: [out, in, y, x].
 pub(super) fn reader(weight: &FlexTensor) -> impl Fn(usize, usize, usize, usize) -> f32 + Sync {
-    let strides: [isize; 4] = weight.layout().strides().try_into().expect("weights have four dimensions");
+    let strides: [isize; 4] =
+        weight.layout().strides().try_into().expect("weights have four dimensions");
     let start = weight.layout().start_offset() as isize;
     let storage = weight.storage::<f32>();
     move |k, c, y, x| {
-        storage[(start + k as isize * strides[0] + c as isize * strides[1] + y as isize * strides[2] + x as isize * strides[3]) as usize]
+        storage[(start
+            + k as isize * strides[0]
+            + c as isize * strides[1]
+            + y as isize * strides[2]
+            + x as isize * strides[3]) as usize]
     }
 }
 
@@ -121,7 +172,7 @@ fn panels(weight: &FlexTensor, g: &Geometry) -> Arc<Packed> {
 /// # Safety
 /// All pixels of the output must be writable there.
 #[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn convolve(
+pub(crate) unsafe fn convolve(
     path: Path,
     algorithm: Algorithm,
     g: &Geometry,
@@ -132,9 +183,15 @@ pub(super) unsafe fn convolve(
     residual: Option<FlexTensor>,
     out: Destination,
 ) {
-    let epilogue = Epilogue { bias: padded_bias(bias, g.out_channels), residual: residual.map(Map::of), activation };
+    let epilogue = Epilogue {
+        bias: padded_bias(bias, g.out_channels),
+        residual: residual.map(Map::of),
+        activation,
+    };
     match algorithm {
-        Algorithm::Indirect => indirect::run(path, g, &Map::of(x), &panels(weight, g), &epilogue, out),
+        Algorithm::Indirect => {
+            indirect::run(path, g, &Map::of(x), &panels(weight, g), &epilogue, out);
+        }
         Algorithm::Rows => indirect::run_rows(path, g, x, &panels(weight, g), &epilogue, out),
         Algorithm::Winograd => {
             let weights = cache::packed(weight, Form::Winograd, || winograd::transform(weight, g));
@@ -145,6 +202,25 @@ pub(super) unsafe fn convolve(
             depthwise::run(path, g, &Map::of(x), &weights, &epilogue, out);
         }
     }
+}
+
+/// The gradient by a depthwise convolution's input, into `out`.
+pub(crate) fn depthwise_data_gradient(
+    path: Path,
+    g: &Geometry,
+    grad: &Map,
+    weight: &FlexTensor,
+    out: &mut Buffer,
+) {
+    let weights = cache::packed(weight, Form::Depthwise, || depthwise::pack(weight, g));
+    let epilogue = Epilogue {
+        bias: padded_bias(None, g.in_channels),
+        residual: None,
+        activation: Activation::Identity,
+    };
+    assert_eq!(out.len(), g.batch * g.input[0] * g.input[1] * g.in_channels);
+    let destination = Destination { pointer: Shared::new(out.pointer()), step: g.in_channels };
+    depthwise::gradient(path, g, grad, &weights, &epilogue, destination);
 }
 
 #[cfg(test)]

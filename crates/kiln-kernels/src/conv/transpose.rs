@@ -33,18 +33,19 @@ pub fn conv_transpose2d(
 }
 
 #[cfg(feature = "flex")]
-pub(super) mod kernel {
+pub(crate) mod kernel {
     use super::{Activation, ConvTransposeOptions, Tensor};
     use burn::backend::flex::FlexTensor;
 
     use super::super::run::{padded_bias, reader};
     use crate::buffer::Buffer;
     use crate::cache::{self, Form};
+    use crate::conv::Geometry;
     use crate::dispatch::Path;
     use crate::extension::{flex as primitive, flex_maybe};
     use crate::gemm::{self, Block, Rows, Target};
     use crate::layout::{self, Map};
-    use crate::pack::{Packed, panels};
+    use crate::pack::{PANEL, Packed, panels};
     use crate::parallel::{Shared, for_each, part, threads};
 
     pub(super) fn flex(
@@ -56,16 +57,35 @@ pub(super) mod kernel {
     ) -> Option<Tensor<4>> {
         let (x, weight, bias) = (primitive(x)?, primitive(weight)?, flex_maybe(bias)?);
         let sizes = Sizes::new(layout::dims(&x), layout::dims(&weight), options)?;
-        let phases = cache::packed(&weight, Form::Transposed { options: [options.stride, options.padding, options.dilation], groups: options.groups }, || {
-            pack(&weight, &sizes)
-        });
+        let phases = cache::packed(
+            &weight,
+            Form::Transposed {
+                options: [options.stride, options.padding, options.dilation],
+                groups: options.groups,
+            },
+            || pack(&weight, &sizes),
+        );
         if let Some(bias) = &bias {
-            assert_eq!(bias.layout().shape().to_vec(), [sizes.columns * sizes.groups], "the bias must have one value per output channel");
+            assert_eq!(
+                bias.layout().shape().to_vec(),
+                [sizes.columns * sizes.groups],
+                "the bias must have one value per output channel"
+            );
         }
         let bias = padded_bias(bias.as_ref(), sizes.columns * sizes.groups);
-        let mut out = Buffer::new(sizes.batch * sizes.output[0] * sizes.output[1] * sizes.columns * sizes.groups);
+        let mut out = Buffer::new(
+            sizes.batch * sizes.output[0] * sizes.output[1] * sizes.columns * sizes.groups,
+        );
         run(Path::best(), &sizes, &Map::of(x), &phases, &bias, activation, &mut out);
-        Some(crate::extension::tensor(out, layout::layout([sizes.batch, sizes.columns * sizes.groups, sizes.output[0], sizes.output[1]])))
+        Some(crate::extension::tensor(
+            out,
+            layout::layout([
+                sizes.batch,
+                sizes.columns * sizes.groups,
+                sizes.output[0],
+                sizes.output[1],
+            ]),
+        ))
     }
 
     pub(crate) struct Sizes {
@@ -83,14 +103,23 @@ pub(super) mod kernel {
     }
 
     impl Sizes {
-        pub(crate) fn new(x: [usize; 4], weight: [usize; 4], o: &ConvTransposeOptions<2>) -> Option<Self> {
-            let positive = x.iter().chain(&weight).chain(&o.stride).chain(&o.dilation).all(|&v| v > 0) && o.groups > 0;
-            if !positive || weight[0] != x[1] || x[1] % o.groups != 0 {
+        pub(crate) fn new(
+            x: [usize; 4],
+            weight: [usize; 4],
+            o: &ConvTransposeOptions<2>,
+        ) -> Option<Self> {
+            let positive =
+                x.iter().chain(&weight).chain(&o.stride).chain(&o.dilation).all(|&v| v > 0)
+                    && o.groups > 0;
+            if !positive || weight[0] != x[1] || !x[1].is_multiple_of(o.groups) {
                 return None;
             }
             let mut output = [0; 2];
             for i in 0..2 {
-                let full = (x[2 + i] - 1) * o.stride[i] + o.dilation[i] * (weight[2 + i] - 1) + 1 + o.padding_out[i];
+                let full = (x[2 + i] - 1) * o.stride[i]
+                    + o.dilation[i] * (weight[2 + i] - 1)
+                    + 1
+                    + o.padding_out[i];
                 output[i] = full.checked_sub(2 * o.padding[i]).filter(|&size| size > 0)?;
             }
             Some(Self {
@@ -107,17 +136,37 @@ pub(super) mod kernel {
             })
         }
 
+        /// Those that take a convolution's gradient back to its input; the weight is the convolution's own.
+        pub(crate) fn gradient_of(g: &Geometry) -> Self {
+            Self {
+                batch: g.batch,
+                depth: g.out_channels / g.groups,
+                columns: g.in_channels / g.groups,
+                groups: g.groups,
+                input: g.output,
+                output: g.input,
+                kernel: g.kernel,
+                stride: g.stride,
+                padding: g.before,
+                dilation: g.dilation,
+            }
+        }
+
         /// Taps along one axis that meet an input pixel at outputs of this phase.
         fn taps(&self, axis: usize, phase: usize) -> Vec<usize> {
             let (stride, padding) = (self.stride[axis], self.padding[axis]);
             (0..self.kernel[axis])
-                .filter(|k| (phase + padding + k * self.dilation[axis].wrapping_mul(stride - 1)).is_multiple_of(stride))
+                .filter(|k| {
+                    (phase + padding + k * self.dilation[axis].wrapping_mul(stride - 1))
+                        .is_multiple_of(stride)
+                })
                 .collect()
         }
 
         /// The input coordinate that `tap` meets at output coordinate `at`, if it lies inside.
         fn meets(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
-            let input = (at + self.padding[axis]).checked_sub(tap * self.dilation[axis])? / self.stride[axis];
+            let input = (at + self.padding[axis]).checked_sub(tap * self.dilation[axis])?
+                / self.stride[axis];
             (input < self.input[axis]).then_some(input)
         }
     }
@@ -127,12 +176,18 @@ pub(super) mod kernel {
         let read = reader(weight);
         (0..s.stride[0] * s.stride[1])
             .map(|phase| {
-                let (down, right) = (s.taps(0, phase / s.stride[1]), s.taps(1, phase % s.stride[1]));
+                let (down, right) =
+                    (s.taps(0, phase / s.stride[1]), s.taps(1, phase % s.stride[1]));
                 let taps = down.len() * right.len();
                 (taps > 0).then(|| {
                     Packed::new(s.groups, taps * s.depth, s.columns, |group, k, j| {
                         let (tap, c) = (k / s.depth, k % s.depth);
-                        read(group * s.depth + c, j, down[tap / right.len()], right[tap % right.len()])
+                        read(
+                            group * s.depth + c,
+                            j,
+                            down[tap / right.len()],
+                            right[tap % right.len()],
+                        )
                     })
                 })
             })
@@ -150,15 +205,16 @@ pub(super) mod kernel {
     ) {
         let channels = s.columns * s.groups;
         let outside = Buffer::zeros(s.depth * s.groups);
-        // A phase without taps still has its bias: one tap that meets nothing.
-        let empty = phases.iter().any(Option::is_none).then(|| Packed::new(s.groups, s.depth, s.columns, |_, _, _| 0.0));
-        let (source, zeros, target) = (Shared::of(x.pointer()), Shared::of(outside.as_ptr()), Shared::new(out.pointer()));
+        let (source, zeros, target) =
+            (Shared::of(x.pointer()), Shared::of(outside.as_ptr()), Shared::new(out.pointer()));
         let lines = s.batch * s.output[0] * s.stride[1];
         // A large kernel's weights go to all columns of lines in turn; few lines are cut by outputs as well.
-        let by_columns = if lines < threads() * 4 { panels(s.columns).min(threads() * 4) } else { 1 };
+        let by_columns =
+            if lines < threads() * 4 { panels(s.columns).min(threads() * 4) } else { 1 };
         let work = lines * s.output[1].div_ceil(s.stride[1]) * s.depth * channels;
         for_each(lines * by_columns, work, |task| {
-            let (line, columns) = (task / by_columns, part(panels(s.columns), by_columns, task % by_columns));
+            let (line, columns) =
+                (task / by_columns, part(panels(s.columns), by_columns, task % by_columns));
             // Phases outermost, so that one phase's weights serve many lines.
             let (phase_x, row) = (line / (s.batch * s.output[0]), line % (s.batch * s.output[0]));
             let (image, oy) = (row / s.output[0], row % s.output[0]);
@@ -168,8 +224,27 @@ pub(super) mod kernel {
             }
             let phase_y = oy % s.stride[0];
             let (down, right) = (s.taps(0, phase_y), s.taps(1, phase_x));
-            let packed = phases[phase_y * s.stride[1] + phase_x].as_ref().or(empty.as_ref()).expect("made above");
-            let taps = (down.len() * right.len()).max(1);
+            let Some(packed) = &phases[phase_y * s.stride[1] + phase_x] else {
+                // No tap meets a pixel here: nothing but the bias.
+                let columns = columns.start * PANEL * s.groups
+                    ..(columns.end * PANEL * s.groups).min(channels);
+                for pixel in (phase_x..s.output[1]).step_by(s.stride[1]) {
+                    // SAFETY: the pixel's columns lie within the output and are this task's alone.
+                    unsafe {
+                        let to = target
+                            .get()
+                            .add((row * s.output[1] + pixel) * channels + columns.start);
+                        std::ptr::copy_nonoverlapping(
+                            bias[columns.clone()].as_ptr(),
+                            to,
+                            columns.len(),
+                        );
+                        crate::activation::in_place(path, activation, to, columns.len());
+                    }
+                }
+                return;
+            };
+            let taps = down.len() * right.len();
             let mut table = vec![zeros.get().cast_const(); taps * count];
             for (i, &ky) in down.iter().enumerate() {
                 let Some(y) = s.meets(0, oy, ky) else { continue };
@@ -178,7 +253,8 @@ pub(super) mod kernel {
                         if let Some(at) = s.meets(1, phase_x + p * s.stride[1], kx) {
                             let pixel = (image * s.input[0] + y) * s.input[1] + at;
                             // SAFETY: the pixel lies within the map.
-                            table[(i * right.len() + j) * count + p] = unsafe { source.get().cast_const().add(pixel * x.step) };
+                            table[(i * right.len() + j) * count + p] =
+                                unsafe { source.get().cast_const().add(pixel * x.step) };
                         }
                     }
                 }
@@ -195,7 +271,9 @@ pub(super) mod kernel {
                     panels: (columns.start, columns.end),
                     target: Target {
                         // SAFETY: the line's first pixel lies within the output.
-                        out: unsafe { target.get().add((row * s.output[1] + phase_x) * channels + first) },
+                        out: unsafe {
+                            target.get().add((row * s.output[1] + phase_x) * channels + first)
+                        },
                         step: s.stride[1] * channels,
                         bias: bias[first..].as_ptr(),
                         residual: std::ptr::null(),

@@ -12,10 +12,10 @@ use burn::backend::flex::FlexTensor;
 
 use super::Geometry;
 use super::run::{Destination, Epilogue, reader};
+use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::dispatch::Path;
 use crate::gemm::{self, Block, Rows, Target};
-use crate::activation::Activation;
 use crate::layout::Map;
 use crate::pack::{PANEL, Packed, panels};
 use crate::parallel::{Shared, for_each, part, threads};
@@ -87,17 +87,37 @@ impl Plan<'_> {
                     if x < g.input[1] {
                         let pixel = (image * g.input[0] + y) * g.input[1] + x;
                         // SAFETY: the pixel lies within the map.
-                        patch[i * 6 + j] = unsafe { self.source.get().cast_const().add(pixel * self.step) };
+                        patch[i * 6 + j] =
+                            unsafe { self.source.get().cast_const().add(pixel * self.step) };
                     }
                 }
             }
             // SAFETY: every patch entry leads to `in_channels` floats, and tile `tile - origin` of every place is ours.
-            unsafe { transform::input(self.path, &patch, g.in_channels, v.add((tile - origin) * g.in_channels), step) };
+            unsafe {
+                transform::input(
+                    self.path,
+                    &patch,
+                    g.in_channels,
+                    v.add((tile - origin) * g.in_channels),
+                    step,
+                );
+            };
         }
     }
 
     /// The 36 products of `count` tiles with panels `first..last`, into `m`.
-    fn products(&self, v: *const f32, v_step: usize, count: usize, first: usize, last: usize, m: *mut f32, m_step: usize, width: usize) {
+    #[allow(clippy::too_many_arguments)]
+    fn products(
+        &self,
+        v: *const f32,
+        v_step: usize,
+        count: usize,
+        first: usize,
+        last: usize,
+        m: *mut f32,
+        m_step: usize,
+        width: usize,
+    ) {
         for place in 0..PLACES {
             let block = Block {
                 // SAFETY: `v` holds 36 places of `v_step` floats.
@@ -124,7 +144,14 @@ impl Plan<'_> {
     }
 
     /// Transforms the sums in `m` back into outputs `columns` of `tiles`.
-    fn back(&self, tiles: std::ops::Range<usize>, columns: std::ops::Range<usize>, m: *const f32, m_step: usize, width: usize) {
+    fn back(
+        &self,
+        tiles: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+        m: *const f32,
+        m_step: usize,
+        width: usize,
+    ) {
         let g = self.g;
         let k = self.out.step;
         for (i, tile) in tiles.enumerate() {
@@ -139,7 +166,9 @@ impl Plan<'_> {
                 channels: columns.len(),
                 bias: self.epilogue.bias[columns.start..].as_ptr(),
                 // SAFETY: the pixel lies within the residual, which has the output's shape.
-                residual: residual.map_or(std::ptr::null(), |r| unsafe { r.pointer().add(pixel * r.step + columns.start) }),
+                residual: residual.map_or(std::ptr::null(), |r| unsafe {
+                    r.pointer().add(pixel * r.step + columns.start)
+                }),
                 residual_steps: residual.map_or([0, 0], |r| [r.step * r.width, r.step]),
                 // SAFETY: the pixel lies within the output.
                 out: unsafe { self.out.pointer.get().add(pixel * k + columns.start) },
@@ -189,7 +218,9 @@ impl Plan<'_> {
         let mut v = Buffer::new(PLACES * v_step);
         let shared = Shared::new(v.pointer());
         let parts = self.tiles.min(threads() * 4);
-        for_each(parts, self.tiles * g.in_channels * 200, |i| self.forward(part(self.tiles, parts, i), 0, shared.get(), v_step));
+        for_each(parts, self.tiles * g.in_channels * 200, |i| {
+            self.forward(part(self.tiles, parts, i), 0, shared.get(), v_step);
+        });
         let all = panels(g.out_channels);
         // Outputs first: a task's weights are then read by as few tasks as possible.
         let parts = all.min(threads() * 4);
@@ -203,14 +234,30 @@ impl Plan<'_> {
             let mut m = Buffer::new(PLACES * m_step);
             // SAFETY: the first tile lies within `v`.
             let from = unsafe { shared.get().cast_const().add(tiles.start * g.in_channels) };
-            self.products(from, v_step, tiles.len(), panel.start, panel.end, m.pointer(), m_step, width);
+            self.products(
+                from,
+                v_step,
+                tiles.len(),
+                panel.start,
+                panel.end,
+                m.pointer(),
+                m_step,
+                width,
+            );
             self.back(tiles, columns, m.as_ptr(), m_step, width);
         });
     }
 }
 
 /// The convolution.
-pub(super) fn run(path: Path, g: &Geometry, x: &Map, weights: &Packed, epilogue: &Epilogue, out: Destination) {
+pub(super) fn run(
+    path: Path,
+    g: &Geometry,
+    x: &Map,
+    weights: &Packed,
+    epilogue: &Epilogue,
+    out: Destination,
+) {
     let (down, right) = (g.output[0].div_ceil(4), g.output[1].div_ceil(4));
     let tiles = g.batch * down * right;
     let outside = Buffer::zeros(g.in_channels);

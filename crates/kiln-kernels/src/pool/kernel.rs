@@ -11,7 +11,7 @@ use crate::parallel::{Shared, for_each, for_ranges, part, threads};
 use crate::simd::{LANES, Simd};
 
 /// One axis of the windows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Axis {
     size: usize,
     kernel: usize,
@@ -23,7 +23,14 @@ struct Axis {
 
 impl Axis {
     /// As burn's `calculate_pool_output_size`; nothing where no window fits.
-    fn new(size: usize, kernel: usize, stride: usize, padding: (usize, usize), dilation: usize, ceil: bool) -> Option<Self> {
+    fn new(
+        size: usize,
+        kernel: usize,
+        stride: usize,
+        padding: (usize, usize),
+        dilation: usize,
+        ceil: bool,
+    ) -> Option<Self> {
         if kernel == 0 || stride == 0 || dilation == 0 || size == 0 || padding.0 != padding.1 {
             return None;
         }
@@ -39,13 +46,126 @@ impl Axis {
     /// Input coordinates of the window at `at`, inside the input.
     fn inside(self, at: usize) -> impl Iterator<Item = usize> + Clone {
         (0..self.kernel).filter_map(move |k| {
-            (at * self.stride + k * self.dilation).checked_sub(self.padding).filter(|&position| position < self.size)
+            (at * self.stride + k * self.dilation)
+                .checked_sub(self.padding)
+                .filter(|&position| position < self.size)
         })
     }
 
     /// Positions of the window at `at` that count when the padding counts.
     fn padded(self, at: usize) -> usize {
         (self.size + 2 * self.padding).saturating_sub(at * self.stride).min(self.kernel)
+    }
+}
+
+/// The windows of a pooling.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    down: Axis,
+    right: Axis,
+}
+
+impl Windows {
+    /// Those of a maximum; nothing where the kernels do not serve.
+    pub(crate) fn of_max(
+        [batch, channels, height, width]: [usize; 4],
+        o: &MaxPoolOptions<2>,
+    ) -> Option<Self> {
+        if batch * channels == 0 {
+            return None;
+        }
+        let [size, stride, padding, dilation] =
+            [o.kernel_size, o.stride, o.padding.map(|p| p.0), o.dilation];
+        let axis = |i: usize, extent| {
+            let padding = (padding[i], o.padding[i].1);
+            Axis::new(extent, size[i], stride[i], padding, dilation[i], o.ceil_mode)
+        };
+        Some(Self { down: axis(0, height)?, right: axis(1, width)? })
+    }
+
+    /// Height and width of the output.
+    pub(crate) fn output(&self) -> [usize; 2] {
+        [self.down.out, self.right.out]
+    }
+
+    /// The maxima.
+    pub(crate) fn max(&self, path: Path, x: &Map) -> Buffer {
+        pool(path, x, self.down, self.right, |_, _, _| None)
+    }
+
+    /// The gradient by the input: each output's goes to the first pixel of its window that holds the maximum.
+    pub(crate) fn max_gradient(&self, path: Path, x: &Map, y: &Map, grad: &Map) -> Buffer {
+        let (down, right, channels) = (self.down, self.right, x.channels);
+        let mut out = Buffer::new(x.pixels() * channels);
+        let target = Shared::new(out.pointer());
+        let (xs, ys, gs) =
+            (Shared::of(x.pointer()), Shared::of(y.pointer()), Shared::of(grad.pointer()));
+        // Windows overlap: a task has whole images and some of their channels.
+        let vectors = channels.div_ceil(LANES);
+        let parts = (threads() * 4).div_ceil(x.batch).clamp(1, vectors.div_ceil(2));
+        for_each(x.batch * parts, x.pixels() * channels * 4, |task| {
+            let (image, vectors) = (task / parts, part(vectors, parts, task % parts));
+            let (first, last) = (vectors.start * LANES, (vectors.end * LANES).min(channels));
+            let pixels = x.height * x.width;
+            for pixel in image * pixels..(image + 1) * pixels {
+                // SAFETY: the pixel's channels lie within the buffer and are this task's alone.
+                unsafe { target.get().add(pixel * channels + first).write_bytes(0, last - first) };
+            }
+            let mut window = Vec::with_capacity(down.kernel * right.kernel);
+            for (oy, ox) in (0..down.out).flat_map(|y| (0..right.out).map(move |x| (y, x))) {
+                window.clear();
+                for at_y in down.inside(oy) {
+                    for at_x in right.inside(ox) {
+                        let pixel = (image * x.height + at_y) * x.width + at_x;
+                        // SAFETY: the pixel lies within map and buffer.
+                        window.push(unsafe {
+                            let from = xs.get().cast_const().add(pixel * x.step + first);
+                            (from, target.get().add(pixel * channels + first))
+                        });
+                    }
+                }
+                let pixel = (image * down.out + oy) * right.out + ox;
+                // SAFETY: the pixel lies within both maps.
+                let (y, g) = unsafe {
+                    let y = ys.get().cast_const().add(pixel * y.step + first);
+                    (y, gs.get().cast_const().add(pixel * grad.step + first))
+                };
+                let (window, len) = (&window[..], last - first);
+                run_kernel!(path, hand_back(window: &[(*const f32, *mut f32)], y: *const f32, g: *const f32, len: usize)
+                    with (window, y, g, len));
+            }
+        });
+        out
+    }
+}
+
+#[inline(always)]
+unsafe fn hand_back<S: Simd>(
+    window: &[(*const f32, *mut f32)],
+    y: *const f32,
+    g: *const f32,
+    len: usize,
+) {
+    // SAFETY: all pointers lead to `len` floats; the tail goes one by one.
+    unsafe {
+        let zero = S::splat(0.0);
+        let mut c = 0;
+        while c + LANES <= len {
+            let most = S::load(y.add(c));
+            let mut left = S::load(g.add(c));
+            for &(from, to) in window {
+                let value = S::load(from.add(c));
+                let to = to.add(c);
+                S::store(to, S::add(S::load(to), S::select_less(value, most, zero, left)));
+                left = S::select_less(value, most, left, zero);
+            }
+            c += LANES;
+        }
+        for c in c..len {
+            if let Some(&(_, to)) = window.iter().find(|(from, _)| !(*from.add(c) < *y.add(c))) {
+                *to.add(c) += *g.add(c);
+            }
+        }
     }
 }
 
@@ -92,7 +212,11 @@ unsafe fn window<S: Simd>(w: &Window<'_>) {
         }
         for c in c..w.channels {
             let value = match w.scale {
-                None => w.pixels.iter().map(|p| *p.add(c)).fold(f32::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b }),
+                None => w
+                    .pixels
+                    .iter()
+                    .map(|p| *p.add(c))
+                    .fold(f32::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b }),
                 Some(scale) => w.pixels.iter().map(|p| *p.add(c)).sum::<f32>() * scale,
             };
             *w.out.add(c) = value;
@@ -101,7 +225,13 @@ unsafe fn window<S: Simd>(w: &Window<'_>) {
 }
 
 /// Pools with the windows of two axes; `divisor(y, x, inside)` gives the number to divide by, or nothing for the maximum.
-fn pool(path: Path, x: &Map, down: Axis, right: Axis, divisor: impl Fn(usize, usize, usize) -> Option<usize> + Sync) -> Buffer {
+fn pool(
+    path: Path,
+    x: &Map,
+    down: Axis,
+    right: Axis,
+    divisor: impl Fn(usize, usize, usize) -> Option<usize> + Sync,
+) -> Buffer {
     let channels = x.channels;
     let mut out = Buffer::new(x.batch * down.out * right.out * channels);
     let (source, target) = (Shared::of(x.pointer()), Shared::new(out.pointer()));
@@ -135,14 +265,10 @@ fn finish(out: Buffer, x: &Map, height: usize, width: usize) -> Tensor<4> {
 }
 
 pub(super) fn max(x: &Tensor<4>, o: &MaxPoolOptions<2>) -> Option<Tensor<4>> {
-    let [batch, channels, height, width] = x.dims();
-    if batch * channels == 0 {
-        return None;
-    }
-    let down = Axis::new(height, o.kernel_size[0], o.stride[0], o.padding[0], o.dilation[0], o.ceil_mode)?;
-    let right = Axis::new(width, o.kernel_size[1], o.stride[1], o.padding[1], o.dilation[1], o.ceil_mode)?;
+    let windows = Windows::of_max(x.dims(), o)?;
     let x = Map::of(flex(x)?);
-    Some(finish(pool(Path::best(), &x, down, right, |_, _, _| None), &x, down.out, right.out))
+    let [height, width] = windows.output();
+    Some(finish(windows.max(Path::best(), &x), &x, height, width))
 }
 
 pub(super) fn average(x: &Tensor<4>, o: &AvgPoolOptions<2>) -> Option<Tensor<4>> {
@@ -153,15 +279,31 @@ pub(super) fn average(x: &Tensor<4>, o: &AvgPoolOptions<2>) -> Option<Tensor<4>>
     let down = Axis::new(height, o.kernel_size[0], o.stride[0], o.padding[0], 1, o.ceil_mode)?;
     let right = Axis::new(width, o.kernel_size[1], o.stride[1], o.padding[1], 1, o.ceil_mode)?;
     let x = Map::of(flex(x)?);
-    Some(finish(pool(Path::best(), &x, down, right, divisor(down, right, o.count_include_pad)), &x, down.out, right.out))
+    Some(finish(
+        pool(Path::best(), &x, down, right, divisor(down, right, o.count_include_pad)),
+        &x,
+        down.out,
+        right.out,
+    ))
 }
 
-fn divisor(down: Axis, right: Axis, padding_counts: bool) -> impl Fn(usize, usize, usize) -> Option<usize> + Sync {
+fn divisor(
+    down: Axis,
+    right: Axis,
+    padding_counts: bool,
+) -> impl Fn(usize, usize, usize) -> Option<usize> + Sync {
     move |y, x, inside| Some(if padding_counts { down.padded(y) * right.padded(x) } else { inside })
 }
 
 #[inline(always)]
-unsafe fn sum_pixels<S: Simd>(from: *const f32, pixels: usize, step: usize, channels: usize, scale: f32, out: *mut f32) {
+unsafe fn sum_pixels<S: Simd>(
+    from: *const f32,
+    pixels: usize,
+    step: usize,
+    channels: usize,
+    scale: f32,
+    out: *mut f32,
+) {
     // SAFETY: `pixels` pixels of `channels` floats are readable, `channels` floats writable.
     unsafe {
         let mut c = 0;
@@ -201,7 +343,7 @@ pub(super) fn global(x: &Tensor<4>) -> Option<Tensor<4>> {
     Some(finish(out, &x, 1, 1))
 }
 
-fn global_map(path: Path, x: &Map) -> Buffer {
+pub(crate) fn global_map(path: Path, x: &Map) -> Buffer {
     let mut out = Buffer::new(x.batch * x.channels);
     let (source, target) = (Shared::of(x.pointer()), Shared::new(out.pointer()));
     let pixels = x.height * x.width;
@@ -212,7 +354,12 @@ fn global_map(path: Path, x: &Map) -> Buffer {
         let (image, vectors) = (task / parts, part(vectors, parts, task % parts));
         let (first, last) = (vectors.start * LANES, (vectors.end * LANES).min(x.channels));
         // SAFETY: image and channels lie within map and output.
-        let (from, to) = unsafe { (source.get().cast_const().add(image * pixels * x.step + first), target.get().add(image * x.channels + first)) };
+        let (from, to) = unsafe {
+            (
+                source.get().cast_const().add(image * pixels * x.step + first),
+                target.get().add(image * x.channels + first),
+            )
+        };
         let scale = 1.0 / pixels as f32;
         run_kernel!(path, sum_pixels(from: *const f32, pixels: usize, step: usize, channels: usize, scale: f32, out: *mut f32)
             with (from, pixels, x.step, last - first, scale, to));
@@ -232,7 +379,14 @@ mod tests {
     }
 
     /// The definition; the output in channels-last order.
-    fn naive(x: &[f32], [n, c, h, w]: [usize; 4], down: Axis, right: Axis, maximum: bool, padding_counts: bool) -> Vec<f32> {
+    fn naive(
+        x: &[f32],
+        [n, c, h, w]: [usize; 4],
+        down: Axis,
+        right: Axis,
+        maximum: bool,
+        padding_counts: bool,
+    ) -> Vec<f32> {
         let mut out = Vec::new();
         for image in 0..n {
             for oy in 0..down.out {
@@ -241,18 +395,31 @@ mod tests {
                         let mut values = Vec::new();
                         for ky in 0..down.kernel {
                             for kx in 0..right.kernel {
-                                let y = (oy * down.stride + ky * down.dilation) as isize - down.padding as isize;
-                                let at = (ox * right.stride + kx * right.dilation) as isize - right.padding as isize;
+                                let y = (oy * down.stride + ky * down.dilation) as isize
+                                    - down.padding as isize;
+                                let at = (ox * right.stride + kx * right.dilation) as isize
+                                    - right.padding as isize;
                                 if y >= 0 && at >= 0 && (y as usize) < h && (at as usize) < w {
-                                    values.push(x[((image * c + channel) * h + y as usize) * w + at as usize]);
+                                    values.push(
+                                        x[((image * c + channel) * h + y as usize) * w
+                                            + at as usize],
+                                    );
                                 }
                             }
                         }
                         out.push(if maximum {
                             let nan = values.iter().any(|v| v.is_nan());
-                            if nan { f32::NAN } else { values.iter().copied().fold(f32::NEG_INFINITY, f32::max) }
+                            if nan {
+                                f32::NAN
+                            } else {
+                                values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+                            }
                         } else {
-                            let count = if padding_counts { down.padded(oy) * right.padded(ox) } else { values.len() };
+                            let count = if padding_counts {
+                                down.padded(oy) * right.padded(ox)
+                            } else {
+                                values.len()
+                            };
                             values.iter().sum::<f32>() / count as f32
                         });
                     }

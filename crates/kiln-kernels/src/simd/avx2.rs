@@ -2,10 +2,12 @@
 
 use super::Simd;
 use std::arch::x86_64::{
-    _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, __m256, _mm_prefetch, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_ps,
+    __m256, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
+    _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
+    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_storeu_ps,
+    _mm256_sub_ps,
 };
 
 /// The instruction set's marker type.
@@ -15,7 +17,7 @@ pub(crate) struct Avx2;
 // SAFETY: the trait's contract is passed on: callers guarantee AVX2 and FMA, and the pointers.
 unsafe impl Simd for Avx2 {
     type V = __m256;
-    const ROWS: usize = 6;
+    const PATH: crate::dispatch::Path = crate::dispatch::Path::Avx2;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
@@ -95,7 +97,12 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn exp2_whole(a: __m256) -> __m256 {
         // SAFETY: as above; the sum lies in 1..=254 by the contract, so the shift makes a normal number.
-        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)))) }
+        unsafe {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                _mm256_cvtps_epi32(a),
+                _mm256_set1_epi32(127),
+            )))
+        }
     }
     #[inline(always)]
     unsafe fn prefetch(from: *const f32) {

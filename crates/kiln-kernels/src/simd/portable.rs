@@ -18,7 +18,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 // SAFETY: nothing here needs an instruction set; only the pointers are the caller's to guarantee.
 unsafe impl Simd for Portable {
     type V = [f32; LANES];
-    const ROWS: usize = 3;
+    const PATH: crate::dispatch::Path = crate::dispatch::Path::Portable;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::V {

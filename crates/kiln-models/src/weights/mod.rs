@@ -22,7 +22,8 @@ use burn::store::{
 use burn::tensor::DType;
 
 use crate::Error;
-use keys::{Direction, Keys};
+use keys::Direction;
+pub use keys::Keys;
 pub use report::{Misshapen, Report};
 use safetensors::{Container, Entry};
 

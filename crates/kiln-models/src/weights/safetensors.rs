@@ -103,7 +103,7 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
             .map_err(|error| wrong(Some(&name), format!("not described as a tensor: {error}")))?;
         infos.push((name, info));
     }
-    infos.sort_by(|(_, a), (_, b)| a.data_offsets.cmp(&b.data_offsets));
+    infos.sort_by_key(|(_, info)| info.data_offsets);
 
     let source = Arc::new(Mutex::new(source));
     let mut end = 0;

@@ -10,7 +10,14 @@ fn flex(values: &[f32], shape: [usize; 4]) -> FlexTensor {
 }
 
 /// The definition; the output in channels-last order.
-fn naive(g: &Geometry, x: &[f32], w: &[f32], bias: &[f32], residual: Option<&[f32]>, activation: Activation) -> Vec<f32> {
+fn naive(
+    g: &Geometry,
+    x: &[f32],
+    w: &[f32],
+    bias: &[f32],
+    residual: Option<&[f32]>,
+    activation: Activation,
+) -> Vec<f32> {
     let (per_group, outputs) = (g.in_channels / g.groups, g.out_channels / g.groups);
     let mut out = Vec::new();
     for n in 0..g.batch {
@@ -20,21 +27,34 @@ fn naive(g: &Geometry, x: &[f32], w: &[f32], bias: &[f32], residual: Option<&[f3
                     let mut sum = f64::from(bias[k]);
                     for ky in 0..g.kernel[0] {
                         for kx in 0..g.kernel[1] {
-                            let y = (oy * g.stride[0] + ky * g.dilation[0]) as isize - g.before[0] as isize;
-                            let at = (ox * g.stride[1] + kx * g.dilation[1]) as isize - g.before[1] as isize;
-                            if y < 0 || at < 0 || y as usize >= g.input[0] || at as usize >= g.input[1] {
+                            let y = (oy * g.stride[0] + ky * g.dilation[0]) as isize
+                                - g.before[0] as isize;
+                            let at = (ox * g.stride[1] + kx * g.dilation[1]) as isize
+                                - g.before[1] as isize;
+                            if y < 0
+                                || at < 0
+                                || y as usize >= g.input[0]
+                                || at as usize >= g.input[1]
+                            {
                                 continue;
                             }
                             for c in 0..per_group {
                                 let channel = k / outputs * per_group + c;
-                                let value = x[((n * g.in_channels + channel) * g.input[0] + y as usize) * g.input[1] + at as usize];
-                                let weight = w[((k * per_group + c) * g.kernel[0] + ky) * g.kernel[1] + kx];
+                                let value = x[((n * g.in_channels + channel) * g.input[0]
+                                    + y as usize)
+                                    * g.input[1]
+                                    + at as usize];
+                                let weight =
+                                    w[((k * per_group + c) * g.kernel[0] + ky) * g.kernel[1] + kx];
                                 sum += f64::from(value) * f64::from(weight);
                             }
                         }
                     }
                     if let Some(residual) = residual {
-                        sum += f64::from(residual[((n * g.out_channels + k) * g.output[0] + oy) * g.output[1] + ox]);
+                        sum += f64::from(
+                            residual
+                                [((n * g.out_channels + k) * g.output[0] + oy) * g.output[1] + ox],
+                        );
                     }
                     out.push(match activation {
                         Activation::Relu if !(sum > 0.0) && !sum.is_nan() => 0.0,
@@ -49,7 +69,16 @@ fn naive(g: &Geometry, x: &[f32], w: &[f32], bias: &[f32], residual: Option<&[f3
     out
 }
 
-fn compute(path: Path, algorithm: Algorithm, g: &Geometry, x: FlexTensor, w: &FlexTensor, b: &[f32], a: Activation, r: Option<FlexTensor>) -> Vec<f32> {
+fn compute(
+    path: Path,
+    algorithm: Algorithm,
+    g: &Geometry,
+    x: FlexTensor,
+    w: &FlexTensor,
+    b: &[f32],
+    a: Activation,
+    r: Option<FlexTensor>,
+) -> Vec<f32> {
     let bias = FlexTensor::from_data(TensorData::new(b.to_vec(), [b.len()]));
     let mut out = Buffer::new(g.pixels() * g.out_channels);
     let destination = Destination { pointer: Shared::new(out.pointer()), step: g.out_channels };
@@ -89,7 +118,16 @@ impl Case {
         for &algorithm in algorithms.iter().filter(|a| a.possible(&g)) {
             for path in Path::available() {
                 let residual = self.residual.then(|| flex(&r, out_shape));
-                let out = compute(path, algorithm, &g, flex(&x, self.input), &flex(&w, self.weight), &b, self.activation, residual);
+                let out = compute(
+                    path,
+                    algorithm,
+                    &g,
+                    flex(&x, self.input),
+                    &flex(&w, self.weight),
+                    &b,
+                    self.activation,
+                    residual,
+                );
                 assert_close(&out, &expected, tolerance);
             }
         }
@@ -97,7 +135,12 @@ impl Case {
 }
 
 fn activation() -> impl Strategy<Value = Activation> {
-    prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::LeakyRelu(0.1)), Just(Activation::Tanh)]
+    prop_oneof![
+        Just(Activation::Identity),
+        Just(Activation::Relu),
+        Just(Activation::LeakyRelu(0.1)),
+        Just(Activation::Tanh)
+    ]
 }
 
 prop_compose! {
@@ -216,7 +259,16 @@ fn nan_and_infinity_reach_exactly_the_outputs_that_see_them() {
     let expected = naive(&g, &x, &w, &b, None, case.activation);
     for path in Path::available() {
         for algorithm in [Algorithm::Indirect, Algorithm::Rows] {
-            let out = compute(path, algorithm, &g, flex(&x, case.input), &flex(&w, case.weight), &b, case.activation, None);
+            let out = compute(
+                path,
+                algorithm,
+                &g,
+                flex(&x, case.input),
+                &flex(&w, case.weight),
+                &b,
+                case.activation,
+                None,
+            );
             assert_close(&out, &expected, 1e-5);
         }
     }
@@ -238,7 +290,9 @@ fn the_result_is_the_same_to_the_bit_for_any_number_of_threads() {
             .iter()
             .map(|&n| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-                pool.install(|| compute(Path::best(), algorithm, &g, x.clone(), &w, &b, Activation::Relu, None))
+                pool.install(|| {
+                    compute(Path::best(), algorithm, &g, x.clone(), &w, &b, Activation::Relu, None)
+                })
             })
             .collect();
         assert!(results.iter().all(|r| r == &results[0]), "{algorithm:?}");

@@ -44,7 +44,12 @@ unsafe fn output_line<S: Simd>(a: [S::V; 6]) -> [S::V; 4] {
 }
 
 #[inline(always)]
-unsafe fn input_tile<S: Simd>(patch: &[*const f32; PLACES], channels: usize, out: *mut f32, place_step: usize) {
+unsafe fn input_tile<S: Simd>(
+    patch: &[*const f32; PLACES],
+    channels: usize,
+    out: *mut f32,
+    place_step: usize,
+) {
     // SAFETY: see `input`; the channels are whole vectors.
     unsafe {
         let mut c = 0;
@@ -75,7 +80,13 @@ unsafe fn input_tile<S: Simd>(patch: &[*const f32; PLACES], channels: usize, out
 ///
 /// # Safety
 /// All of them must be readable and writable; `channels` must be a multiple of eight.
-pub(super) unsafe fn input(path: Path, patch: &[*const f32; PLACES], channels: usize, out: *mut f32, place_step: usize) {
+pub(super) unsafe fn input(
+    path: Path,
+    patch: &[*const f32; PLACES],
+    channels: usize,
+    out: *mut f32,
+    place_step: usize,
+) {
     run_kernel!(path, input_tile(patch: &[*const f32; PLACES], channels: usize, out: *mut f32, place_step: usize)
         with (patch, channels, out, place_step));
 }
@@ -120,9 +131,18 @@ unsafe fn output_tile<S: Simd>(o: &Output) {
                 for (j, &value) in line.iter().enumerate().take(o.size[1]) {
                     let mut value = S::add(value, bias);
                     if !o.residual.is_null() {
-                        value = S::add(value, S::load(o.residual.add(i * o.residual_steps[0] + j * o.residual_steps[1] + c)));
+                        value = S::add(
+                            value,
+                            S::load(
+                                o.residual
+                                    .add(i * o.residual_steps[0] + j * o.residual_steps[1] + c),
+                            ),
+                        );
                     }
-                    S::store(o.out.add(i * o.steps[0] + j * o.steps[1] + c), o.activation.vector::<S>(value));
+                    S::store(
+                        o.out.add(i * o.steps[0] + j * o.steps[1] + c),
+                        o.activation.cheap_vector::<S>(value),
+                    );
                 }
             }
             c += LANES;
@@ -137,4 +157,17 @@ unsafe fn output_tile<S: Simd>(o: &Output) {
 /// must be a multiple of eight.
 pub(super) unsafe fn output(path: Path, o: &Output) {
     run_kernel!(path, output_tile(o: &Output) with (o));
+    if !o.activation.cheap() {
+        for (i, j) in (0..o.size[0]).flat_map(|i| (0..o.size[1]).map(move |j| (i, j))) {
+            // SAFETY: the pixel has just been written.
+            unsafe {
+                crate::activation::in_place(
+                    path,
+                    o.activation,
+                    o.out.add(i * o.steps[0] + j * o.steps[1]),
+                    o.channels,
+                );
+            };
+        }
+    }
 }

@@ -1,0 +1,86 @@
+//! What a run would do, told before it does it.
+
+use kiln_models::{Registry, summarize};
+
+use crate::parts::{Parts, fitted};
+use crate::{Error, Job, Recipe, Silent};
+
+/// What a run would do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The recipe with every default.
+    pub recipe: Recipe,
+    /// Trainable parameters.
+    pub parameters: usize,
+    /// Samples trained on, choosing the best epoch, and held out.
+    pub samples: [usize; 3],
+    /// Optimizer steps in an epoch.
+    pub steps_per_epoch: usize,
+    /// Shape of a batch: `[batch, channels, height, width]`.
+    pub input: [usize; 4],
+    /// Learning rate at each epoch's first step.
+    pub rates: Vec<f64>,
+    /// Bytes of parameters, gradients and optimizer state.
+    pub parameter_bytes: usize,
+    /// Bytes of the layer outputs of a batch, which training keeps for the gradients.
+    pub activation_bytes: usize,
+}
+
+/// Says what [`train`](crate::train) would do with `job`, without writing anything.
+///
+/// # Errors
+///
+/// As [`train`](crate::train), as far as that shows before the first step.
+pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
+    let recipe = &job.recipe;
+    let parts = Parts::open(recipe)?;
+    let recipe = fitted(recipe, &parts.splits, &mut Silent);
+    let device = job.device.clone().inner();
+    let network = registry.build(&recipe.model, &recipe.options, &device)?;
+    let [_, image @ ..] = recipe.input(1);
+    let summary = summarize(&network, image, &device)?;
+
+    let steps_per_epoch = parts.loader(&recipe)?.batches();
+    let outputs: usize =
+        summary.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
+    let moments = recipe.optimizer.moments();
+    Ok(Plan {
+        parameters: summary.parameters,
+        samples: parts.samples(),
+        steps_per_epoch,
+        input: recipe.input(recipe.batch_size),
+        rates: (0..recipe.epochs)
+            .map(|epoch| {
+                let step = (epoch * steps_per_epoch) as u64;
+                recipe.learning_rate(step, steps_per_epoch)
+            })
+            .collect(),
+        parameter_bytes: summary.parameters * 4 * (2 + moments),
+        activation_bytes: outputs * 4 * recipe.batch_size,
+        recipe,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::prelude::*;
+    use kiln_models::Zoo;
+
+    #[test]
+    fn a_plan_counts_what_a_run_would_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        recipe.epochs = 3;
+        let out = folder.path().join("none");
+        let job = Job { recipe, out, device: Device::default(), resume: false };
+
+        let plan = plan(&Zoo, &job).unwrap();
+
+        assert_eq!(plan.parameters, 61_750);
+        assert_eq!(plan.input[1..], [1, 28, 28]);
+        assert_eq!(plan.rates.len(), 3);
+        assert_eq!(plan.steps_per_epoch, plan.samples[0].div_ceil(plan.input[0]));
+        assert!(!job.out.exists(), "a plan writes nothing");
+    }
+}
