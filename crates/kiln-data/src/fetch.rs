@@ -412,7 +412,7 @@ mod tests {
     }
 
     fn content() -> Vec<u8> {
-        (0..300_000_u32).map(|i| (i * i >> 7) as u8).collect()
+        (0..300_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect()
     }
 
     fn remote(content: &[u8]) -> Remote {
@@ -432,7 +432,7 @@ mod tests {
             download(&mirrors, std::slice::from_ref(remote), folder, &mut |event| match event {
                 Progress::Present { .. } => events.push("present".into()),
                 Progress::Started { have, total, .. } => {
-                    events.push(format!("started {have}/{total}"))
+                    events.push(format!("started {have}/{total}"));
                 }
                 Progress::Received { .. } => {}
                 Progress::Failed { reason, .. } => events.push(format!("failed: {reason}")),

@@ -41,7 +41,6 @@ pub(crate) enum Format {
 /// A file to download.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(not(feature = "fetch"), expect(dead_code, reason = "only downloads need it"))]
 pub(crate) struct Remote {
     pub name: String,
     /// Size in bytes of the published file.

@@ -1,6 +1,7 @@
 //! Runs the layers of well-known networks (random weights) through the public functions on the flex device and prints
-//! milliseconds: `nets [--layers] [--exact] [--plain] [--cpu] [--runs N] [--batch N] [NAME ..]`.
+//! milliseconds: `nets [--layers] [--exact] [--plain] [--cpu] [--train] [--runs N] [--batch N] [NAME ..]`.
 //!
+//! `--train` measures a forward and a backward pass, with batch normalization as in training.
 //! `--cpu` counts the main thread's processor time instead of the wall clock (Linux): on a busy machine, with
 //! `RAYON_NUM_THREADS=1`, it is the steadier number.
 
@@ -35,6 +36,8 @@ fn now(cpu: bool) -> f64 {
 struct Weights {
     weight: Tensor<4>,
     bias: Tensor<1>,
+    /// Scale of the batch normalization; the bias is its shift.
+    gamma: Tensor<1>,
 }
 
 /// A pass over a network: hands out each layer's parameters in order and keeps the time.
@@ -45,21 +48,36 @@ struct Pass {
     times: BTreeMap<usize, (String, f64, f64)>,
     profile: bool,
     cpu: bool,
+    train: bool,
+    /// Whether convolutions are followed by batch normalization (which inference folds).
+    norm: bool,
 }
 
 impl Pass {
-    fn weights(&mut self, shape: [usize; 4]) -> (Tensor<4>, Tensor<1>) {
+    fn layer(&mut self, shape: [usize; 4], out: usize) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
         if self.next == self.layers.len() {
-            let fan = (shape[1] * shape[2] * shape[3]) as f64;
-            let bound = (3.0 / fan).sqrt();
-            self.layers.push(Weights {
-                weight: Tensor::random(shape, Distribution::Uniform(-bound, bound), &self.device),
-                bias: Tensor::random([shape[0]], Distribution::Uniform(-0.1, 0.1), &self.device),
+            let bound = (3.0 * out as f64 / shape.iter().product::<usize>() as f64).sqrt();
+            let weight = Tensor::random(shape, Distribution::Uniform(-bound, bound), &self.device);
+            let bias = Tensor::random([out], Distribution::Uniform(-0.1, 0.1), &self.device);
+            let gamma = Tensor::ones([out], &self.device);
+            self.layers.push(if self.train {
+                Weights {
+                    weight: weight.require_grad(),
+                    bias: bias.require_grad(),
+                    gamma: gamma.require_grad(),
+                }
+            } else {
+                Weights { weight, bias, gamma }
             });
         }
         let layer = &self.layers[self.next];
         self.next += 1;
-        (layer.weight.clone(), layer.bias.clone())
+        (layer.weight.clone(), layer.bias.clone(), layer.gamma.clone())
+    }
+
+    fn weights(&mut self, shape: [usize; 4]) -> (Tensor<4>, Tensor<1>) {
+        let (weight, bias, _) = self.layer(shape, shape[0]);
+        (weight, bias)
     }
 
     fn timed<T>(
@@ -114,6 +132,19 @@ impl Pass {
     ) -> Tensor<4> {
         let b = self.branch(&x, out, [kernel; 2], stride, [pad; 2], groups, a);
         let g = Geometry::new(x.dims(), b.weight.dims(), &b.options).expect("layers fit together");
+        if self.train && self.norm {
+            let gamma = self.layers[self.next - 1].gamma.clone();
+            let y = kiln_kernels::conv2d(b.x, b.weight, None, b.options, Identity, None);
+            return kiln_kernels::batch_norm_train(
+                y,
+                gamma,
+                b.bias.expect("layers have one"),
+                1e-5,
+                b.activation,
+                residual,
+            )
+            .0;
+        }
         let name = || {
             let algorithm = Algorithm::choose(&g, kiln_kernels::exact());
             format!(
@@ -129,6 +160,22 @@ impl Pass {
     }
 
     fn branches(&mut self, branches: Vec<Branch>) -> Tensor<4> {
+        if self.train && self.norm {
+            let maps = branches.into_iter().map(|b| {
+                let gamma = Tensor::ones([b.weight.dims()[0]], &self.device);
+                let y = kiln_kernels::conv2d(b.x, b.weight, None, b.options, Identity, None);
+                kiln_kernels::batch_norm_train(
+                    y,
+                    gamma,
+                    b.bias.expect("layers have one"),
+                    1e-5,
+                    b.activation,
+                    None,
+                )
+                .0
+            });
+            return kiln_kernels::concat_channels(maps.collect());
+        }
         let flops = branches
             .iter()
             .map(|b| {
@@ -174,20 +221,8 @@ impl Pass {
 
     fn dense(&mut self, x: Tensor<2>, out: usize, a: Activation) -> Tensor<2> {
         let [batch, depth] = x.dims();
-        if self.next == self.layers.len() {
-            let bound = (3.0 / depth as f64).sqrt();
-            self.layers.push(Weights {
-                weight: Tensor::random(
-                    [depth, out, 1, 1],
-                    Distribution::Uniform(-bound, bound),
-                    &self.device,
-                ),
-                bias: Tensor::random([out], Distribution::Uniform(-0.1, 0.1), &self.device),
-            });
-        }
-        let layer = &self.layers[self.next];
-        self.next += 1;
-        let (weight, bias) = (layer.weight.clone().reshape([depth, out]), layer.bias.clone());
+        let (weight, bias, _) = self.layer([depth, out, 1, 1], out);
+        let weight = weight.reshape([depth, out]);
         self.timed(
             || format!("dense {depth}->{out}"),
             2.0 * (batch * depth * out) as f64,
@@ -378,14 +413,15 @@ const NETS: [&str; 7] =
     ["resnet18", "resnet50", "se-resnet50", "vgg16", "googlenet", "alexnet", "xception"];
 
 fn main() {
-    let (mut layers, mut cpu, mut runs, mut names, mut batches) =
-        (false, false, 9, Vec::new(), vec![1, 8]);
+    let (mut layers, mut cpu, mut train, mut runs, mut names, mut batches) =
+        (false, false, false, 9, Vec::new(), vec![1, 8]);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse().ok()).expect("a number");
         match argument.as_str() {
             "--layers" => layers = true,
             "--cpu" => cpu = true,
+            "--train" => train = true,
             "--exact" => kiln_kernels::set_exact(true),
             "--plain" => kiln_kernels::set_plain(true),
             "--runs" => runs = number(),
@@ -396,7 +432,7 @@ fn main() {
     if names.is_empty() {
         names = NETS.map(String::from).to_vec();
     }
-    let device = Device::flex();
+    let device = if train { Device::flex().autodiff() } else { Device::flex() };
     println!(
         "{}, {} threads",
         kiln_kernels::Path::best().name(),
@@ -410,6 +446,8 @@ fn main() {
             times: BTreeMap::new(),
             profile: false,
             cpu,
+            train,
+            norm: !matches!(name.as_str(), "vgg16" | "alexnet"),
         };
         for &batch in &batches {
             let size = if name == "xception" { 299 } else { 224 };
@@ -422,7 +460,14 @@ fn main() {
                 p.profile = layers;
                 let start = now(cpu);
                 let y = forward(name, &mut p, x.clone());
-                let sum = y.sum().into_scalar::<f32>();
+                let loss = y.square().mean();
+                if train {
+                    let grads = loss.clone().backward();
+                    let gradient =
+                        p.layers[0].weight.grad(&grads).expect("the first layer has a gradient");
+                    assert!(gradient.sum().into_scalar::<f32>().is_finite());
+                }
+                let sum = if train { 0.0 } else { loss.into_scalar::<f32>() };
                 let ms = now(cpu) - start;
                 assert!(sum.is_finite());
                 if run == 0 {

@@ -208,16 +208,33 @@ pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<
         return x;
     }
     #[cfg(feature = "flex")]
-    if let Some(flex) = crate::extension::flex(&x) {
-        let len = flex.layout().num_elements();
-        // Any order of the same storage does: what matters is that the elements are all of it.
-        if len > 0 && flex.storage::<f32>().len() == len && crate::layout::dense(flex.layout()) {
-            let mut out = crate::buffer::Buffer::new(len);
-            apply(Path::best(), activation, flex.storage(), &mut out);
-            return crate::extension::tensor(out, flex.layout().clone());
-        }
+    if let Some(out) = crate::extension::flex(&x).and_then(|x| flex(&x, activation)) {
+        return Tensor::from_primitive::<burn::backend::Flex>(out);
+    }
+    #[cfg(feature = "flex")]
+    if D == 4
+        && let Some(out) =
+            crate::grad::activate(&Tensor::from_dispatch(x.clone().into_dispatch()), activation)
+    {
+        return Tensor::from_dispatch(out.into_dispatch());
     }
     activation.burn(x)
+}
+
+/// The activation of a tensor that is all of its storage, in the same order.
+#[cfg(feature = "flex")]
+pub(crate) fn flex(
+    x: &burn::backend::flex::FlexTensor,
+    activation: Activation,
+) -> Option<burn::backend::flex::FlexTensor> {
+    use burn::backend::flex::FlexTensor;
+    let len = x.layout().num_elements();
+    if len == 0 || x.storage::<f32>().len() != len || !crate::layout::dense(x.layout()) {
+        return None;
+    }
+    let mut out = crate::buffer::Buffer::new(len);
+    apply(Path::best(), activation, x.storage(), &mut out);
+    Some(FlexTensor::new(out.into_bytes(), x.layout().clone(), burn::tensor::DType::F32))
 }
 
 #[cfg(test)]

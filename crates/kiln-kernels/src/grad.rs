@@ -7,14 +7,18 @@
 mod activation;
 mod conv;
 mod dense;
+mod elementwise;
 mod norm;
 mod pool;
+mod transpose;
 mod weight;
 
 pub(crate) use conv::conv2d;
 pub(crate) use dense::linear;
+pub(crate) use elementwise::{activate, add, concat_channels, scale_channels};
 pub(crate) use norm::batch_norm;
-pub(crate) use pool::{global_avg_pool, max_pool2d};
+pub(crate) use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub(crate) use transpose::conv_transpose2d;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::flex::{FlexTensor, Layout};

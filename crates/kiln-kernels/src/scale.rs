@@ -23,6 +23,10 @@ pub fn scale_channels(
     if let Some(out) = kernel::flex(&x, &scale, residual.as_ref(), activation) {
         return out;
     }
+    #[cfg(feature = "flex")]
+    if let Some(out) = crate::grad::scale_channels(&x, &scale, residual.as_ref(), activation) {
+        return out;
+    }
     let scaled = x * scale;
     activation.burn(match residual {
         Some(residual) => scaled + residual,
@@ -31,13 +35,13 @@ pub fn scale_channels(
 }
 
 #[cfg(feature = "flex")]
-mod kernel {
+pub(crate) mod kernel {
     use super::{Activation, Tensor};
     use crate::buffer::Buffer;
     use crate::dispatch::{Path, run_kernel};
     use crate::extension::{contiguous, flex as primitive, flex_maybe, floats};
     use crate::layout::{self, Map};
-    use crate::parallel::{Shared, for_ranges};
+    use crate::parallel::{Shared, for_each, for_ranges, part, threads};
     use crate::simd::{LANES, Simd};
 
     struct Pixels {
@@ -106,20 +110,20 @@ mod kernel {
             contiguous(&primitive(scale)?),
             flex_maybe(residual)?.map(Map::of),
         );
-        let mut out = Buffer::new(batch * channels * height * width);
-        run(Path::best(), &x, floats(&scale), residual.as_ref(), activation, &mut out);
+        let out = run(Path::best(), &x, floats(&scale), residual.as_ref(), activation);
         Some(crate::extension::tensor(out, layout::layout([batch, channels, height, width])))
     }
 
-    fn run(
+    /// The output, channels-last.
+    pub(crate) fn run(
         path: Path,
         x: &Map,
         scale: &[f32],
         residual: Option<&Map>,
         activation: Activation,
-        out: &mut Buffer,
-    ) {
+    ) -> Buffer {
         assert_eq!(scale.len(), x.batch * x.channels);
+        let mut out = Buffer::new(x.pixels() * x.channels);
         let target = Shared::new(out.pointer());
         let source = Shared::of(x.pointer());
         // A row of an image has one image's factors.
@@ -148,5 +152,67 @@ mod kernel {
                 };
             }
         });
+        out
+    }
+
+    #[inline(always)]
+    unsafe fn product_sums<S: Simd>(
+        x: *const f32,
+        g: *const f32,
+        steps: [usize; 2],
+        pixels: usize,
+        channels: usize,
+        out: *mut f32,
+    ) {
+        // SAFETY: so many pixels of `channels` floats are readable; the tail goes one by one.
+        unsafe {
+            let mut c = 0;
+            while c + LANES <= channels {
+                let mut sum = S::splat(0.0);
+                for p in 0..pixels {
+                    sum = S::fma(
+                        S::load(x.add(p * steps[0] + c)),
+                        S::load(g.add(p * steps[1] + c)),
+                        sum,
+                    );
+                }
+                S::store(out.add(c), sum);
+                c += LANES;
+            }
+            for c in c..channels {
+                let mut sum = 0.0;
+                for p in 0..pixels {
+                    sum += *x.add(p * steps[0] + c) * *g.add(p * steps[1] + c);
+                }
+                *out.add(c) = sum;
+            }
+        }
+    }
+
+    /// Per image and channel, the sum of the products of two maps: the gradient by the factor.
+    pub(crate) fn products(path: Path, x: &Map, g: &Map) -> Buffer {
+        let channels = x.channels;
+        let mut out = Buffer::new(x.batch * channels);
+        let target = Shared::new(out.pointer());
+        let (xs, gs) = (Shared::of(x.pointer()), Shared::of(g.pointer()));
+        let pixels = x.height * x.width;
+        // A task is some vectors of an image's channels: each sum is one task's alone.
+        let vectors = channels.div_ceil(LANES);
+        let parts = (threads() * 2).div_ceil(x.batch).clamp(1, vectors.div_ceil(4));
+        for_each(x.batch * parts, x.pixels() * channels * 2, |task| {
+            let (image, vectors) = (task / parts, part(vectors, parts, task % parts));
+            let (first, last) = (vectors.start * LANES, (vectors.end * LANES).min(channels));
+            // SAFETY: image and channels lie within both maps and the output.
+            let (x_at, g_at, to) = unsafe {
+                (
+                    xs.get().cast_const().add(image * pixels * x.step + first),
+                    gs.get().cast_const().add(image * pixels * g.step + first),
+                    target.get().add(image * channels + first),
+                )
+            };
+            run_kernel!(path, product_sums(x: *const f32, g: *const f32, steps: [usize; 2], pixels: usize, channels: usize, out: *mut f32)
+                with (x_at, g_at, [x.step, g.step], pixels, last - first, to));
+        });
+        out
     }
 }

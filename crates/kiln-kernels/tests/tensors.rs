@@ -318,6 +318,70 @@ fn batch_norm_in_training_is_its_definition() {
 }
 
 #[test]
+fn averages_have_burns_gradients() {
+    let x = leaf([2, 11, 9, 10]);
+    for counts in [false, true] {
+        let options = || {
+            let mut options = AvgPoolOptions::new([3, 2]).with_stride([2, 1]).with_padding([1; 2]);
+            options.count_include_pad = counts;
+            options
+        };
+        let (ours, burns) = (
+            kiln_kernels::avg_pool2d(x.clone(), options()),
+            module::avg_pool2d(x.clone(), options()),
+        );
+        assert_same_gradients(&[&x], ours, burns);
+    }
+}
+
+#[test]
+fn the_small_operations_have_burns_gradients() {
+    let (x, y, s, z) =
+        (leaf([2, 13, 4, 5]), leaf([2, 13, 4, 5]), leaf([2, 13, 1, 1]), leaf([2, 3, 4, 5]));
+    let ours = kiln_kernels::add(x.clone(), y.clone(), Activation::Relu);
+    assert_same_gradients(&[&x, &y], ours, activation::relu(x.clone() + y.clone()));
+    let ours =
+        kiln_kernels::scale_channels(x.clone(), s.clone(), Some(y.clone()), Activation::Relu);
+    assert_same_gradients(&[&x, &y, &s], ours, activation::relu(x.clone() * s.clone() + y.clone()));
+    for act in [Activation::Relu, Activation::Sigmoid, Activation::ScaledTanh, Activation::Silu] {
+        assert_same_gradients(&[&x], kiln_kernels::activate(x.clone(), act), act.burn(x.clone()));
+    }
+    let maps = || vec![x.clone(), z.clone(), y.clone()];
+    let ours = kiln_kernels::activate(kiln_kernels::concat_channels(maps()), Activation::Tanh);
+    assert_same_gradients(&[&x, &y, &z], ours, activation::tanh(Tensor::cat(maps(), 1)));
+}
+
+#[test]
+fn a_view_of_a_concatenations_gradient_serves_a_convolution() {
+    let (x, w, v) = (leaf([2, 5, 6, 6]), leaf([16, 5, 3, 3]), leaf([8, 5, 1, 1]));
+    let ours = kiln_kernels::concat_channels(vec![
+        kiln_kernels::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1), Activation::Relu, None),
+        kiln_kernels::conv2d(x.clone(), v.clone(), None, conv(1, 0, 1), Activation::Identity, None),
+    ]);
+    let burns = Tensor::cat(
+        vec![
+            activation::relu(module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1))),
+            module::conv2d(x.clone(), v.clone(), None, conv(1, 0, 1)),
+        ],
+        1,
+    );
+    assert_same_gradients(&[&x, &w, &v], ours, burns);
+}
+
+#[test]
+fn transposed_convolution_has_burns_gradients() {
+    for (stride, groups) in [(1, 1), (2, 2), (3, 1)] {
+        let options = || ConvTransposeOptions::new([stride; 2], [1, 1], [0, 0], [1, 1], groups);
+        let (x, w) = (leaf([2, 8, 5, 6]), leaf([8, 10 / groups, 3, 3]));
+        let ours =
+            kiln_kernels::conv_transpose2d(x.clone(), w.clone(), None, options(), Activation::Relu);
+        let burns =
+            activation::relu(module::conv_transpose2d(x.clone(), w.clone(), None, options()));
+        assert_same_gradients(&[&x, &w], ours, burns);
+    }
+}
+
+#[test]
 fn a_dense_layer_has_burns_gradients() {
     let (x, w, b) = (leaf([6, 50, 1, 1]), leaf([50, 21, 1, 1]), leaf([1, 21, 1, 1]));
     let flat = |t: &Tensor<4>, shape: [usize; 2]| t.clone().reshape(shape);

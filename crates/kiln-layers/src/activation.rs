@@ -1,7 +1,7 @@
 //! Activation functions, as a value that a configuration can hold.
 
 use burn::prelude::*;
-use burn::tensor::activation::{leaky_relu, relu, sigmoid, tanh};
+use kiln_kernels as kernels;
 
 /// A function applied to every element of a layer's output.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -23,13 +23,18 @@ pub enum Activation {
 impl Activation {
     /// Applies the function to every element; the shape stays.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        kernels::activate(x, self.kernel())
+    }
+
+    /// The same function as the last step of a kernel.
+    pub(crate) fn kernel(self) -> kernels::Activation {
         match self {
-            Self::Identity => x,
-            Self::Relu => relu(x),
-            Self::Tanh => tanh(x),
-            Self::ScaledTanh => tanh(x * (2.0 / 3.0)) * 1.7159,
-            Self::Sigmoid => sigmoid(x),
-            Self::LeakyRelu => leaky_relu(x, 0.1),
+            Self::Identity => kernels::Activation::Identity,
+            Self::Relu => kernels::Activation::Relu,
+            Self::Tanh => kernels::Activation::Tanh,
+            Self::ScaledTanh => kernels::Activation::ScaledTanh,
+            Self::Sigmoid => kernels::Activation::Sigmoid,
+            Self::LeakyRelu => kernels::Activation::LeakyRelu(0.1),
         }
     }
 }

@@ -10,6 +10,8 @@ use burn::module::{Initializer, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::prelude::*;
+use burn::tensor::ops::ConvOptions;
+use kiln_kernels as kernels;
 
 use crate::{Activation, trace};
 
@@ -110,7 +112,7 @@ impl ConvBlock {
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, height / stride, width / stride]` with the default padding
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.finish(self.convolve(x))
+        self.run(x, None)
     }
 
     /// Like [`forward`](Self::forward), with `residual` added before the activation.
@@ -121,7 +123,7 @@ impl ConvBlock {
     /// - `residual`: the shape of the output
     /// - output: `[batch, channels_out, height / stride, width / stride]` with the default padding
     pub fn forward_residual(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
-        self.finish(self.convolve(x) + residual)
+        self.run(x, Some(residual))
     }
 
     /// The block for inference: its batch normalization, with the statistics it has now, becomes
@@ -140,16 +142,18 @@ impl ConvBlock {
         self
     }
 
-    fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
-        match &self.norm {
-            Some(norm) => norm.forward(x),
-            None => x,
-        }
-    }
-
-    fn finish(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.activation.forward(x);
+    fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+        let activation = self.activation.kernel();
+        let y = match &self.norm {
+            None => self.convolve(x, activation, residual),
+            Some(norm) => {
+                let y = norm.forward(self.convolve(x, kernels::Activation::Identity, None));
+                self.activation.forward(match residual {
+                    Some(residual) => y + residual,
+                    None => y,
+                })
+            }
+        };
         trace::note(|| {
             let [_, taps, kernel_height, kernel_width] = self.conv.weight.dims();
             let [_, outputs @ ..] = y.dims();
@@ -162,6 +166,22 @@ impl ConvBlock {
                 .with_macs(macs)
         });
         y
+    }
+
+    fn convolve(
+        &self,
+        x: Tensor<4>,
+        activation: kernels::Activation,
+        residual: Option<Tensor<4>>,
+    ) -> Tensor<4> {
+        let Conv2d { weight, bias, stride, dilation, groups, padding, .. } = &self.conv;
+        let PaddingConfig2d::Explicit(top, left, bottom, right) = *padding else {
+            unreachable!("`init` gives every convolution an explicit padding");
+        };
+        let padding = [(top, bottom), (left, right)];
+        let options = ConvOptions::new_with_padding(*stride, padding, *dilation, *groups);
+        let bias = bias.as_ref().map(Param::val);
+        kernels::conv2d(x, weight.val(), bias, options, activation, residual)
     }
 }
 

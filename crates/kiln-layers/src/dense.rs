@@ -1,8 +1,9 @@
 //! Fully connected layer with its activation.
 
-use burn::module::Initializer;
+use burn::module::{Initializer, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
+use kiln_kernels as kernels;
 
 use crate::{Activation, trace};
 
@@ -51,7 +52,8 @@ impl Dense {
     /// - `x`: `[batch, features_in]`
     /// - output: `[batch, features_out]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.activation.forward(self.linear.forward(x));
+        let (weight, bias) = (self.linear.weight.val(), self.linear.bias.as_ref().map(Param::val));
+        let y = kernels::linear(x, weight, bias, self.activation.kernel());
         trace::note(|| {
             let bias = self.linear.bias.iter().map(|bias| bias.id);
 

@@ -1,8 +1,8 @@
 //! Pooling: burn's layers, seen by the trace.
 
-use burn::nn::PaddingConfig2d;
-use burn::nn::pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
 use burn::prelude::*;
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use kiln_kernels as kernels;
 
 use crate::trace;
 
@@ -26,7 +26,10 @@ pub struct MaxPoolConfig {
 /// Built by [`MaxPoolConfig`].
 #[derive(Module, Debug)]
 pub struct MaxPool {
-    pool: MaxPool2d,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    ceil: bool,
 }
 
 /// Configuration of an [`AvgPool`].
@@ -52,33 +55,26 @@ pub struct AvgPoolConfig {
 /// Built by [`AvgPoolConfig`].
 #[derive(Module, Debug)]
 pub struct AvgPool {
-    pool: AvgPool2d,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    count_padding: bool,
+    ceil: bool,
 }
 
 impl MaxPoolConfig {
     /// Builds the layer; it has no parameters.
     pub fn init(&self) -> MaxPool {
-        MaxPool {
-            pool: MaxPool2dConfig::new([self.kernel; 2])
-                .with_strides([self.stride; 2])
-                .with_padding(explicit(self.padding))
-                .with_ceil_mode(self.ceil)
-                .init(),
-        }
+        let Self { kernel, stride, padding, ceil } = *self;
+        MaxPool { kernel, stride, padding, ceil }
     }
 }
 
 impl AvgPoolConfig {
     /// Builds the layer; it has no parameters.
     pub fn init(&self) -> AvgPool {
-        AvgPool {
-            pool: AvgPool2dConfig::new([self.kernel; 2])
-                .with_strides([self.stride; 2])
-                .with_padding(explicit(self.padding))
-                .with_count_include_pad(self.count_padding)
-                .with_ceil_mode(self.ceil)
-                .init(),
-        }
+        let Self { kernel, stride, padding, count_padding, ceil } = *self;
+        AvgPool { kernel, stride, padding, count_padding, ceil }
     }
 }
 
@@ -89,7 +85,11 @@ impl MaxPool {
     /// - output: `[batch, channels, h, w]`, `h = (height + 2 padding - kernel) / stride + 1`,
     ///   rounded as configured
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        noted("max_pool", self.pool.forward(x))
+        let options = MaxPoolOptions::new([self.kernel; 2])
+            .with_stride([self.stride; 2])
+            .with_padding([self.padding; 2])
+            .with_ceil_mode(self.ceil);
+        noted("max_pool", kernels::max_pool2d(x, options))
     }
 }
 
@@ -100,7 +100,12 @@ impl AvgPool {
     /// - output: `[batch, channels, h, w]`, `h = (height + 2 padding - kernel) / stride + 1`,
     ///   rounded as configured
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        noted("avg_pool", self.pool.forward(x))
+        let options = AvgPoolOptions::new([self.kernel; 2])
+            .with_stride([self.stride; 2])
+            .with_padding([self.padding; 2])
+            .with_count_include_pad(self.count_padding)
+            .with_ceil_mode(self.ceil);
+        noted("avg_pool", kernels::avg_pool2d(x, options))
     }
 }
 
@@ -113,15 +118,10 @@ impl AvgPool {
 /// - `x`: `[batch, channels, height, width]`
 /// - output: `[batch, channels]`
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
-    let [batch, channels, height, width] = x.dims();
-    let y = x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]);
+    let y = kernels::global_avg_pool(x).flatten(1, 3);
 
     trace::note(|| trace::Layer::new("global_avg_pool", &y));
     y
-}
-
-fn explicit(padding: usize) -> PaddingConfig2d {
-    PaddingConfig2d::Explicit(padding, padding, padding, padding)
 }
 
 fn noted(kind: &'static str, y: Tensor<4>) -> Tensor<4> {

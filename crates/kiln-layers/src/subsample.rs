@@ -7,8 +7,9 @@
 //! functions are the same; the coefficient here is `kernel²` times the paper's, and starts at 1.
 
 use burn::module::{Initializer, Param};
-use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
 use burn::prelude::*;
+use burn::tensor::ops::ConvOptions;
+use kiln_kernels as kernels;
 
 use crate::{Activation, trace};
 
@@ -37,7 +38,8 @@ pub struct TrainableSubsample {
     pub coefficient: Param<Tensor<1>>,
     /// `[channels]`
     pub bias: Param<Tensor<1>>,
-    pool: AvgPool2d,
+    kernel: usize,
+    stride: usize,
     #[module(skip)]
     activation: Activation,
 }
@@ -48,7 +50,8 @@ impl TrainableSubsampleConfig {
         TrainableSubsample {
             coefficient: Initializer::Ones.init([self.channels], device),
             bias: Initializer::Zeros.init([self.channels], device),
-            pool: AvgPool2dConfig::new([self.kernel; 2]).with_strides([self.stride; 2]).init(),
+            kernel: self.kernel,
+            stride: self.stride,
             activation: self.activation,
         }
     }
@@ -61,10 +64,20 @@ impl TrainableSubsample {
     /// - output: `[batch, channels, height / stride, width / stride]` when the kernel is as large
     ///   as the stride
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let per_map = |values: Tensor<1>| values.reshape([1, -1, 1, 1]);
-        let means = self.pool.forward(x);
-        let y = means * per_map(self.coefficient.val()) + per_map(self.bias.val());
-        let y = self.activation.forward(y);
+        // A mean with a factor per map is a depthwise convolution whose taps are all equal.
+        let Self { kernel, stride, .. } = *self;
+        let channels = self.coefficient.dims()[0];
+        let tap = self.coefficient.val() / (kernel * kernel) as f64;
+        let weight = tap.reshape([channels, 1, 1, 1]).expand([channels, 1, kernel, kernel]);
+        let options = ConvOptions::new([stride; 2], [0; 2], [1; 2], channels);
+        let y = kernels::conv2d(
+            x,
+            weight,
+            Some(self.bias.val()),
+            options,
+            self.activation.kernel(),
+            None,
+        );
 
         trace::note(|| {
             trace::Layer::new("subsample", &y).with_parameters([self.coefficient.id, self.bias.id])

@@ -76,7 +76,7 @@ impl Subject {
 
                 let mut network = registry.build(name, &merged, device)?;
                 if let Some(file) = file {
-                    (network, _) = weights::load(network, file, registry.keys(name))?;
+                    network = weights::load_exact(network, file, registry.keys(name))?;
                 }
                 let classes = kiln_data::open(&recipe.dataset, None)
                     .map(|splits| splits.classes)

@@ -96,7 +96,7 @@ pub fn train<R: Registry>(
         folder.write_recipe(&recipe)?;
     }
 
-    let mut run = Run::new(registry, &folder, recipe, &parts, job.device.clone(), job.resume)?;
+    let mut run = Run::new(registry, &folder, recipe, &parts, job, observer)?;
     let parameters = parameters(&run.network)
         .iter()
         .filter(|parameter| parameter.trainable)
@@ -165,10 +165,10 @@ impl<'a, N: Classifier> Run<'a, N> {
         folder: &'a Folder,
         recipe: Recipe,
         parts: &Parts,
-        device: Device,
-        resume: bool,
+        job: &Job,
+        observer: &mut dyn Observer,
     ) -> Result<Self, Error> {
-        let device = device.autodiff();
+        let device = job.device.clone().autodiff();
         device.seed(identity::mix(recipe.seed, 0));
         let network = registry.build(&recipe.model, &recipe.options, &device)?;
         let mut network = identity::by_path(network);
@@ -181,7 +181,7 @@ impl<'a, N: Classifier> Run<'a, N> {
             recipe.preprocess.clone(),
         );
 
-        let last = Checkpoint::locate(&folder.last()).ok().filter(|_| resume);
+        let last = Checkpoint::locate(&folder.last()).ok().filter(|_| job.resume);
         if let Some(last) = &last {
             let checkpoint = Checkpoint::read(last)?;
             network = weights::from_bytes(network, checkpoint.model, last)?;
@@ -194,7 +194,15 @@ impl<'a, N: Classifier> Run<'a, N> {
             state = checkpoint.state;
         } else if let Some(file) = &recipe.weights {
             let keys = registry.keys(&recipe.model);
-            (network, _) = weights::load(network, Path::new(file), keys)?;
+            let report;
+            (network, report) = weights::load(network, Path::new(file), keys)?;
+            if report.loaded.is_empty() {
+                return Err(Error::recipe(
+                    file,
+                    format!("no weight fits {}: {report}", recipe.model),
+                ));
+            }
+            observer.event(Event::Note(&format!("{file}: {report}")));
         }
 
         let loader = parts.loader(&recipe)?;

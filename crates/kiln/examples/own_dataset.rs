@@ -67,11 +67,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let config = LoaderConfig { batch: 32, shuffle, ..LoaderConfig::default() };
         Loader::new(Arc::new(Shapes { len, seed }), config, preprocess.clone(), None)
     };
-    for batch in loader(4000, 1, true)?.epoch(0, 0) {
-        let batch = batch?;
-        let (_, loss) = network.loss(batch.images(&device), batch.labels(&device), 0.0);
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimizer.step(1e-3, network, gradients);
+    let training = loader(4000, 1, true)?;
+    for epoch in 0..3 {
+        for batch in training.epoch(epoch, 0) {
+            let batch = batch?;
+            let (_, loss) = network.loss(batch.images(&device), batch.labels(&device), 0.0);
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(2e-3, network, gradients);
+        }
     }
 
     let (network, device) = (network.valid(), device.without_autodiff());

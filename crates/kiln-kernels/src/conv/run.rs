@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, Tensor};
 
 use super::{Algorithm, Branch, Geometry, depthwise, indirect, winograd};
 use crate::activation::Activation;
@@ -68,24 +69,27 @@ pub(super) fn flex(
             "the residual must have the convolution's output shape"
         );
     }
-    let algorithm = Algorithm::choose(&g, exact());
+    let out = forward(Path::best(), &g, x, &weight, bias.as_ref(), activation, residual);
+    Some(Tensor::from_primitive::<Flex>(out))
+}
+
+/// The convolution by the algorithm its sizes call for.
+pub(crate) fn forward(
+    path: Path,
+    g: &Geometry,
+    x: FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    activation: Activation,
+    residual: Option<FlexTensor>,
+) -> FlexTensor {
     let mut out = Buffer::new(g.pixels() * g.out_channels);
     let destination = Destination { pointer: Shared::new(out.pointer()), step: g.out_channels };
+    let algorithm = Algorithm::choose(g, exact());
     // SAFETY: the buffer holds the output.
-    unsafe {
-        convolve(
-            Path::best(),
-            algorithm,
-            &g,
-            x,
-            &weight,
-            bias.as_ref(),
-            activation,
-            residual,
-            destination,
-        );
-    };
-    Some(crate::extension::tensor(out, layout::layout(shape)))
+    unsafe { convolve(path, algorithm, g, x, weight, bias, activation, residual, destination) };
+    let layout = layout::layout([g.batch, g.out_channels, g.output[0], g.output[1]]);
+    FlexTensor::new(out.into_bytes(), layout, DType::F32)
 }
 
 /// Several convolutions into one map, side by side in its channels.

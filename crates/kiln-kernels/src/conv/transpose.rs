@@ -29,6 +29,12 @@ pub fn conv_transpose2d(
     if let Some(out) = kernel::flex(&x, &weight, bias.as_ref(), &options, activation) {
         return out;
     }
+    #[cfg(feature = "flex")]
+    if let Some(out) =
+        crate::grad::conv_transpose2d(&x, &weight, bias.as_ref(), &options, activation)
+    {
+        return out;
+    }
     activation.burn(module::conv_transpose2d(x, weight, bias, options))
 }
 
@@ -57,37 +63,38 @@ pub(crate) mod kernel {
     ) -> Option<Tensor<4>> {
         let (x, weight, bias) = (primitive(x)?, primitive(weight)?, flex_maybe(bias)?);
         let sizes = Sizes::new(layout::dims(&x), layout::dims(&weight), options)?;
-        let phases = cache::packed(
-            &weight,
-            Form::Transposed {
-                options: [options.stride, options.padding, options.dilation],
-                groups: options.groups,
-            },
-            || pack(&weight, &sizes),
-        );
         if let Some(bias) = &bias {
+            let sizes = [sizes.channels()];
             assert_eq!(
                 bias.layout().shape().to_vec(),
-                [sizes.columns * sizes.groups],
+                sizes,
                 "the bias must have one value per output channel"
             );
         }
-        let bias = padded_bias(bias.as_ref(), sizes.columns * sizes.groups);
-        let mut out = Buffer::new(
-            sizes.batch * sizes.output[0] * sizes.output[1] * sizes.columns * sizes.groups,
-        );
-        run(Path::best(), &sizes, &Map::of(x), &phases, &bias, activation, &mut out);
-        Some(crate::extension::tensor(
-            out,
-            layout::layout([
-                sizes.batch,
-                sizes.columns * sizes.groups,
-                sizes.output[0],
-                sizes.output[1],
-            ]),
-        ))
+        let out = convolve(Path::best(), &sizes, x, &weight, bias.as_ref(), activation);
+        let shape = [sizes.batch, sizes.channels(), sizes.output[0], sizes.output[1]];
+        Some(crate::extension::tensor(out, layout::layout(shape)))
     }
 
+    /// The output, channels-last.
+    pub(crate) fn convolve(
+        path: Path,
+        s: &Sizes,
+        x: FlexTensor,
+        weight: &FlexTensor,
+        bias: Option<&FlexTensor>,
+        activation: Activation,
+    ) -> Buffer {
+        let form =
+            Form::Transposed { options: [s.stride, s.padding, s.dilation], groups: s.groups };
+        let phases = cache::packed(weight, form, || pack(weight, s));
+        let bias = padded_bias(bias, s.channels());
+        let mut out = Buffer::new(s.batch * s.output[0] * s.output[1] * s.channels());
+        run(path, s, &Map::of(x), &phases, &bias, activation, &mut out);
+        out
+    }
+
+    #[derive(Clone, Copy)]
     pub(crate) struct Sizes {
         pub(crate) batch: usize,
         /// Channels in and out, per group.
@@ -134,6 +141,28 @@ pub(crate) mod kernel {
                 padding: o.padding,
                 dilation: o.dilation,
             })
+        }
+
+        /// Channels out.
+        pub(crate) fn channels(&self) -> usize {
+            self.columns * self.groups
+        }
+
+        /// The convolution that this one transposes.
+        pub(crate) fn convolution(&self) -> Geometry {
+            Geometry {
+                batch: self.batch,
+                in_channels: self.channels(),
+                out_channels: self.depth * self.groups,
+                input: self.output,
+                output: self.input,
+                kernel: self.kernel,
+                stride: self.stride,
+                before: self.padding,
+                after: self.padding,
+                dilation: self.dilation,
+                groups: self.groups,
+            }
         }
 
         /// Those that take a convolution's gradient back to its input; the weight is the convolution's own.

@@ -16,12 +16,11 @@ use super::{activation, contiguous, present, primitive, tracked, tracked_maybe, 
 use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::cache::{self, Form};
-use crate::conv::run::{Destination, convolve, depthwise_data_gradient};
+use crate::conv::run::{depthwise_data_gradient, forward};
 use crate::conv::transpose::kernel as transposed;
 use crate::conv::{Algorithm, Geometry};
-use crate::dispatch::{Path, exact};
+use crate::dispatch::Path;
 use crate::layout::{self, Map};
-use crate::parallel::Shared;
 
 /// The layer in the graph; nothing where burn's operations must do.
 pub(crate) fn conv2d(
@@ -61,7 +60,7 @@ where
     let (bias, residual) = (tracked_maybe::<1, C>(bias)?, tracked_maybe::<4, C>(residual)?);
     let nodes = [x.node(), weight.node(), bias.node(), residual.node()];
     let run = |x: FlexTensor, weight: &FlexTensor, bias: FlexTensor, residual: FlexTensor| {
-        forward(&g, x, weight, present(bias).as_ref(), activation, present(residual))
+        forward(Path::best(), &g, x, weight, present(bias).as_ref(), activation, present(residual))
     };
     let out = match Step.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
@@ -83,24 +82,6 @@ where
         }
     };
     Some(Tensor::from_primitive::<Autodiff<Flex, C>>(out))
-}
-
-fn forward(
-    g: &Geometry,
-    x: FlexTensor,
-    weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
-    activation: Activation,
-    residual: Option<FlexTensor>,
-) -> FlexTensor {
-    let mut out = Buffer::new(g.pixels() * g.out_channels);
-    let destination = Destination { pointer: Shared::new(out.pointer()), step: g.out_channels };
-    let algorithm = Algorithm::choose(g, exact());
-    // SAFETY: the buffer holds the output.
-    unsafe {
-        convolve(Path::best(), algorithm, g, x, weight, bias, activation, residual, destination);
-    };
-    primitive(out, layout::layout([g.batch, g.out_channels, g.output[0], g.output[1]]))
 }
 
 #[derive(Debug)]
@@ -137,11 +118,7 @@ impl Backward<Flex, 4> for Step {
             );
         }
         if let Some(parent) = to_x {
-            let out = data(path, &g, map.tensor().clone(), &weight);
-            grads.register::<Flex>(
-                parent.id,
-                primitive(out, layout::layout([g.batch, g.in_channels, g.input[0], g.input[1]])),
-            );
+            grads.register::<Flex>(parent.id, data(path, &g, map.tensor().clone(), &weight));
         }
         if let Some(parent) = to_residual {
             grads.register::<Flex>(parent.id, map.into_tensor());
@@ -184,38 +161,22 @@ fn back(g: &Geometry) -> Option<Geometry> {
 }
 
 /// The gradient by the input, channels-last.
-pub(super) fn data(path: Path, g: &Geometry, grad: FlexTensor, weight: &FlexTensor) -> Buffer {
-    let mut out = Buffer::new(g.batch * g.input[0] * g.input[1] * g.in_channels);
+pub(super) fn data(path: Path, g: &Geometry, grad: FlexTensor, weight: &FlexTensor) -> FlexTensor {
     if let Some(back) = back(g) {
-        let destination = Destination { pointer: Shared::new(out.pointer()), step: g.in_channels };
-        let algorithm = Algorithm::choose(&back, exact());
-        let weight = turned(weight);
-        // SAFETY: the buffer holds the input's gradient.
-        unsafe {
-            convolve(
-                path,
-                algorithm,
-                &back,
-                grad,
-                &weight,
-                None,
-                Activation::Identity,
-                None,
-                destination,
-            );
-        };
-        return out;
+        return forward(path, &back, grad, &turned(weight), None, Activation::Identity, None);
     }
+    let mut out = Buffer::new(g.batch * g.input[0] * g.input[1] * g.in_channels);
+    let shape = [g.batch, g.in_channels, g.input[0], g.input[1]];
     if Algorithm::Depthwise.possible(g) {
         depthwise_data_gradient(path, g, &Map::of(grad), weight, &mut out);
-        return out;
+        return primitive(out, layout::layout(shape));
     }
     let sizes = transposed::Sizes::gradient_of(g);
     let form = Form::Transposed { options: [g.stride, g.before, g.dilation], groups: g.groups };
     let phases = cache::packed(weight, form, || transposed::pack(weight, &sizes));
     let bias = crate::conv::run::padded_bias(None, g.in_channels);
     transposed::run(path, &sizes, &Map::of(grad), &phases, &bias, Activation::Identity, &mut out);
-    out
+    primitive(out, layout::layout(shape))
 }
 
 #[cfg(test)]
@@ -283,7 +244,8 @@ mod tests {
                 let grad = floats(gs.iter().product(), seed + 2);
                 let (dx, dw) = naive(&g, &x, &w, &grad);
                 for path in Path::available() {
-                    assert_close(&data(path, &g, flex(&grad, gs), &flex(&w, ws)), &dx, 1e-4);
+                    let data = data(path, &g, flex(&grad, gs), &flex(&w, ws));
+                    assert_close(Map::of(data).data(), &dx, 1e-4);
                     let sums = weight::gradient(path, &g, &Map::of(flex(&x, xs)), &Map::of(flex(&grad, gs)));
                     assert_close(&sums, &dw, 1e-5);
                 }

@@ -2,7 +2,9 @@
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, CheckpointStrategy, NoCheckpointing};
+use burn::backend::autodiff::checkpoint::strategy::{
+    BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
+};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
@@ -21,10 +23,15 @@ pub(crate) fn add(x: &Tensor<4>, y: &Tensor<4>, activation: Activation) -> Optio
     if shape != y.dims() || shape.contains(&0) || !activation::known_from_output(activation) {
         return None;
     }
-    add_node::<NoCheckpointing>(x, y, activation).or_else(|| add_node::<BalancedCheckpointing>(x, y, activation))
+    add_node::<NoCheckpointing>(x, y, activation)
+        .or_else(|| add_node::<BalancedCheckpointing>(x, y, activation))
 }
 
-fn add_node<C: CheckpointStrategy>(x: &Tensor<4>, y: &Tensor<4>, activation: Activation) -> Option<Tensor<4>>
+fn add_node<C: CheckpointStrategy>(
+    x: &Tensor<4>,
+    y: &Tensor<4>,
+    activation: Activation,
+) -> Option<Tensor<4>>
 where
     DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
 {
@@ -32,7 +39,8 @@ where
     let (x, y) = (tracked::<4, C>(x)?, tracked::<4, C>(y)?);
     let nodes = [x.node(), y.node()];
     let (x, y) = (Map::of(x.into_primitive()), Map::of(y.into_primitive()));
-    let out = primitive(crate::add::kernel::run(Path::best(), &x, &y, activation), layout::layout(shape));
+    let out =
+        primitive(crate::add::kernel::run(Path::best(), &x, &y, activation), layout::layout(shape));
     let out = match AddStep.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let saved = (activation != Activation::Identity).then(|| out.clone());
@@ -64,7 +72,8 @@ pub(crate) fn activate(x: &Tensor<4>, activation: Activation) -> Option<Tensor<4
     if x.dims().contains(&0) || !activation::known_from_output(activation) {
         return None;
     }
-    activate_node::<NoCheckpointing>(x, activation).or_else(|| activate_node::<BalancedCheckpointing>(x, activation))
+    activate_node::<NoCheckpointing>(x, activation)
+        .or_else(|| activate_node::<BalancedCheckpointing>(x, activation))
 }
 
 fn activate_node<C: CheckpointStrategy>(x: &Tensor<4>, activation: Activation) -> Option<Tensor<4>>
@@ -91,7 +100,10 @@ impl Backward<Flex, 1> for ActivateStep {
         let grad = grads.consume::<Flex>(&ops.node);
         let (y, activation) = ops.state;
         if let [Some(parent)] = ops.parents {
-            grads.register::<Flex>(parent.id, activation::before(Path::best(), activation, Some(y), grad));
+            grads.register::<Flex>(
+                parent.id,
+                activation::before(Path::best(), activation, Some(y), grad),
+            );
         }
     }
 }
@@ -104,7 +116,8 @@ pub(crate) fn scale_channels(
     activation: Activation,
 ) -> Option<Tensor<4>> {
     let shape @ [batch, channels, _, _] = x.dims();
-    let fits = scale.dims() == [batch, channels, 1, 1] && residual.is_none_or(|r| r.dims() == shape);
+    let fits =
+        scale.dims() == [batch, channels, 1, 1] && residual.is_none_or(|r| r.dims() == shape);
     if !fits || shape.contains(&0) || !activation::known_from_output(activation) {
         return None;
     }
@@ -126,9 +139,16 @@ where
     let residual = tracked_maybe::<4, C>(residual)?;
     let nodes = [x.node(), scale.node(), residual.node()];
     let run = |x: FlexTensor, scale: FlexTensor, residual: FlexTensor| {
-        let (scale, residual) = (crate::extension::contiguous(&scale), present(residual).map(Map::of));
+        let (scale, residual) =
+            (crate::extension::contiguous(&scale), present(residual).map(Map::of));
         let x = Map::of(x);
-        let out = crate::scale::kernel::run(Path::best(), &x, floats(&scale), residual.as_ref(), activation);
+        let out = crate::scale::kernel::run(
+            Path::best(),
+            &x,
+            floats(&scale),
+            residual.as_ref(),
+            activation,
+        );
         primitive(out, layout::layout(shape))
     };
     let out = match ScaleStep.prepare::<C>(nodes).compute_bound().stateful() {
@@ -151,21 +171,31 @@ struct ScaleStep;
 impl Backward<Flex, 3> for ScaleStep {
     type State = (NodeId, NodeId, Option<FlexTensor>, Activation);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let grad = grads.consume::<Flex>(&ops.node);
         let (x, scale, y, activation) = ops.state;
         let x = checkpointer.retrieve_node_output::<FlexTensor>(x);
-        let scale = crate::extension::contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(scale));
+        let scale =
+            crate::extension::contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(scale));
         let [to_x, to_scale, to_residual] = ops.parents;
         let path = Path::best();
         let shape = layout::dims(&x);
         let grad = Map::of(activation::before(path, activation, y, grad));
         if let Some(parent) = to_scale {
             let sums = crate::scale::kernel::products(path, &Map::of(x), &grad);
-            grads.register::<Flex>(parent.id, primitive(sums, layout::layout([shape[0], shape[1], 1, 1])));
+            grads.register::<Flex>(
+                parent.id,
+                primitive(sums, layout::layout([shape[0], shape[1], 1, 1])),
+            );
         }
         if let Some(parent) = to_x {
-            let out = crate::scale::kernel::run(path, &grad, floats(&scale), None, Activation::Identity);
+            let out =
+                crate::scale::kernel::run(path, &grad, floats(&scale), None, Activation::Identity);
             grads.register::<Flex>(parent.id, primitive(out, layout::layout(shape)));
         }
         if let Some(parent) = to_residual {
@@ -187,7 +217,8 @@ pub(crate) fn concat_channels(maps: &[Tensor<4>]) -> Option<Tensor<4>> {
 }
 
 fn concat<const N: usize>(maps: &[Tensor<4>]) -> Option<Tensor<4>> {
-    concat_node::<N, NoCheckpointing>(maps).or_else(|| concat_node::<N, BalancedCheckpointing>(maps))
+    concat_node::<N, NoCheckpointing>(maps)
+        .or_else(|| concat_node::<N, BalancedCheckpointing>(maps))
 }
 
 fn concat_node<const N: usize, C: CheckpointStrategy>(maps: &[Tensor<4>]) -> Option<Tensor<4>>
@@ -197,7 +228,8 @@ where
     let tracked = maps.iter().map(tracked::<4, C>).collect::<Option<Vec<_>>>()?;
     let nodes: [_; N] = tracked.iter().map(|t| t.node()).collect::<Vec<_>>().try_into().ok()?;
     let channels: Vec<usize> = maps.iter().map(|m| m.dims()[1]).collect();
-    let out = crate::concat::kernel::join(tracked.into_iter().map(|t| t.into_primitive()).collect())?;
+    let out =
+        crate::concat::kernel::join(tracked.into_iter().map(|t| t.into_primitive()).collect())?;
     let out = match ConcatStep.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(channels, out),
         OpsKind::UnTracked(prep) => prep.finish(out),

@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor, Flex};
 use burn::tensor::Tensor;
-use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::{primitive, tracked};
 use crate::buffer::Buffer;
@@ -70,6 +70,52 @@ impl Backward<Flex, 1> for MaxStep {
             let shape = layout::dims(&x);
             let out = windows.max_gradient(Path::best(), &Map::of(x), &Map::of(y), &Map::of(grad));
             grads.register::<Flex>(parent.id, primitive(out, layout::layout(shape)));
+        }
+    }
+}
+
+/// Average pooling in the graph; nothing where burn's operations must do.
+pub(crate) fn avg_pool2d(x: &Tensor<4>, options: &AvgPoolOptions<2>) -> Option<Tensor<4>> {
+    let windows = Windows::of_average(x.dims(), options)?;
+    let counts = options.count_include_pad;
+    average_node::<NoCheckpointing>(x, windows, counts)
+        .or_else(|| average_node::<BalancedCheckpointing>(x, windows, counts))
+}
+
+fn average_node<C: CheckpointStrategy>(
+    x: &Tensor<4>,
+    windows: Windows,
+    counts: bool,
+) -> Option<Tensor<4>>
+where
+    DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
+{
+    let [batch, channels, rows, columns] = x.dims();
+    let x = tracked::<4, C>(x)?;
+    let node = x.node();
+    let [height, width] = windows.output();
+    let out = windows.average(Path::best(), &Map::of(x.into_primitive()), counts);
+    let out = primitive(out, layout::layout([batch, channels, height, width]));
+    let out = match AverageStep.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(([rows, columns], windows, counts), out),
+        OpsKind::UnTracked(prep) => prep.finish(out),
+    };
+    Some(Tensor::from_primitive::<Autodiff<Flex, C>>(out))
+}
+
+#[derive(Debug)]
+struct AverageStep;
+
+impl Backward<Flex, 1> for AverageStep {
+    type State = ([usize; 2], Windows, bool);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = Map::of(grads.consume::<Flex>(&ops.node));
+        let (input, windows, counts) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            let out = windows.average_gradient(Path::best(), input, &grad, counts);
+            let layout = layout::layout([grad.batch, grad.channels, input[0], input[1]]);
+            grads.register::<Flex>(parent.id, primitive(out, layout));
         }
     }
 }

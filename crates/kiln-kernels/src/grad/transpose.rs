@@ -2,7 +2,9 @@
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, CheckpointStrategy, NoCheckpointing};
+use burn::backend::autodiff::checkpoint::strategy::{
+    BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
+};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
@@ -27,7 +29,9 @@ pub(crate) fn conv_transpose2d(
     activation: Activation,
 ) -> Option<Tensor<4>> {
     let sizes = Sizes::new(x.dims(), weight.dims(), options)?;
-    if !activation::known_from_output(activation) || bias.is_some_and(|b| b.dims() != [sizes.channels()]) {
+    if !activation::known_from_output(activation)
+        || bias.is_some_and(|b| b.dims() != [sizes.channels()])
+    {
         return None;
     }
     node::<NoCheckpointing>(x, weight, bias, sizes, activation)
@@ -44,11 +48,15 @@ fn node<C: CheckpointStrategy>(
 where
     DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
 {
-    let (x, weight, bias) = (tracked::<4, C>(x)?, tracked::<4, C>(weight)?, tracked_maybe::<1, C>(bias)?);
+    let (x, weight, bias) =
+        (tracked::<4, C>(x)?, tracked::<4, C>(weight)?, tracked_maybe::<1, C>(bias)?);
     let nodes = [x.node(), weight.node(), bias.node()];
     let shape = [sizes.batch, sizes.channels(), sizes.output[0], sizes.output[1]];
     let run = |x: FlexTensor, weight: FlexTensor, bias: FlexTensor| {
-        primitive(convolve(Path::best(), &sizes, x, &weight, present(bias).as_ref(), activation), layout::layout(shape))
+        primitive(
+            convolve(Path::best(), &sizes, x, &weight, present(bias).as_ref(), activation),
+            layout::layout(shape),
+        )
     };
     let out = match Step.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
@@ -57,7 +65,9 @@ where
             let saved = (activation != Activation::Identity).then(|| y.clone());
             prep.finish((ids.0, ids.1, saved, sizes.convolution(), activation), y)
         }
-        OpsKind::UnTracked(prep) => prep.finish(run(x.into_primitive(), weight.into_primitive(), bias.into_primitive())),
+        OpsKind::UnTracked(prep) => {
+            prep.finish(run(x.into_primitive(), weight.into_primitive(), bias.into_primitive()))
+        }
     };
     Some(Tensor::from_primitive::<Autodiff<Flex, C>>(out))
 }
@@ -69,7 +79,12 @@ impl Backward<Flex, 3> for Step {
     /// The geometry is that of the convolution which this one transposes.
     type State = (NodeId, NodeId, Option<FlexTensor>, Geometry, Activation);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let grad = grads.consume::<Flex>(&ops.node);
         let (x, weight, y, g, activation) = ops.state;
         let x = checkpointer.retrieve_node_output::<FlexTensor>(x);
@@ -78,14 +93,21 @@ impl Backward<Flex, 3> for Step {
         let path = Path::best();
         let map = Map::of(activation::before(path, activation, y, grad));
         if let Some(parent) = to_bias {
-            grads.register::<Flex>(parent.id, contiguous(activation::sum_pixels(path, &map), &[g.in_channels]));
+            grads.register::<Flex>(
+                parent.id,
+                contiguous(activation::sum_pixels(path, &map), &[g.in_channels]),
+            );
         }
         if let Some(parent) = to_weight {
             let shape = [g.out_channels, g.in_channels / g.groups, g.kernel[0], g.kernel[1]];
-            grads.register::<Flex>(parent.id, contiguous(weight::gradient(path, &g, &map, &Map::of(x)), &shape));
+            grads.register::<Flex>(
+                parent.id,
+                contiguous(weight::gradient(path, &g, &map, &Map::of(x)), &shape),
+            );
         }
         if let Some(parent) = to_x {
-            let out = forward(path, &g, map.into_tensor(), &weight, None, Activation::Identity, None);
+            let out =
+                forward(path, &g, map.into_tensor(), &weight, None, Activation::Identity, None);
             grads.register::<Flex>(parent.id, out);
         }
     }

@@ -83,6 +83,25 @@ impl Windows {
         Some(Self { down: axis(0, height)?, right: axis(1, width)? })
     }
 
+    /// Those of a mean; nothing where the kernels do not serve.
+    pub(crate) fn of_average(
+        [batch, channels, height, width]: [usize; 4],
+        o: &AvgPoolOptions<2>,
+    ) -> Option<Self> {
+        if batch * channels == 0 {
+            return None;
+        }
+        let axis = |i: usize, extent| {
+            Axis::new(extent, o.kernel_size[i], o.stride[i], o.padding[i], 1, o.ceil_mode)
+        };
+        Some(Self { down: axis(0, height)?, right: axis(1, width)? })
+    }
+
+    /// The means.
+    pub(crate) fn average(&self, path: Path, x: &Map, padding_counts: bool) -> Buffer {
+        pool(path, x, self.down, self.right, divisor(self.down, self.right, padding_counts))
+    }
+
     /// Height and width of the output.
     pub(crate) fn output(&self) -> [usize; 2] {
         [self.down.out, self.right.out]
@@ -93,20 +112,70 @@ impl Windows {
         pool(path, x, self.down, self.right, |_, _, _| None)
     }
 
-    /// The gradient by the input: each output's goes to the first pixel of its window that holds the maximum.
+    /// The gradient by the input of a maximum: each output's goes to the first pixel of its window that holds the maximum.
     pub(crate) fn max_gradient(&self, path: Path, x: &Map, y: &Map, grad: &Map) -> Buffer {
-        let (down, right, channels) = (self.down, self.right, x.channels);
-        let mut out = Buffer::new(x.pixels() * channels);
+        let xs = Shared::of(x.pointer());
+        let ys = Shared::of(y.pointer());
+        self.scatter([x.height, x.width], grad, |window, [pixel, first, len], g| {
+            // SAFETY: window and output pixel lie within their maps.
+            let y = unsafe { ys.get().cast_const().add(pixel * y.step + first) };
+            // SAFETY: as above.
+            let from = |input: usize| unsafe { xs.get().cast_const().add(input * x.step + first) };
+            let mut pairs = [(std::ptr::null(), std::ptr::null_mut()); 64];
+            let mut more = Vec::new();
+            let pairs = if window.len() <= pairs.len() {
+                &mut pairs[..window.len()]
+            } else {
+                more.resize(window.len(), pairs[0]);
+                &mut more[..]
+            };
+            for (pair, &(input, to)) in pairs.iter_mut().zip(window) {
+                *pair = (from(input), to);
+            }
+            let pairs = &*pairs;
+            run_kernel!(path, hand_back(window: &[(*const f32, *mut f32)], y: *const f32, g: *const f32, len: usize)
+                with (pairs, y, g, len));
+        })
+    }
+
+    /// The gradient by the input of a mean.
+    pub(crate) fn average_gradient(
+        &self,
+        path: Path,
+        input: [usize; 2],
+        grad: &Map,
+        padding_counts: bool,
+    ) -> Buffer {
+        let divisor = divisor(self.down, self.right, padding_counts);
+        let out_width = self.right.out;
+        let out_height = self.down.out;
+        self.scatter(input, grad, |window, [pixel, _, len], g| {
+            let (ox, oy) = (pixel % out_width, pixel / out_width % out_height);
+            let factor = 1.0 / divisor(oy, ox, window.len()).unwrap_or(1) as f32;
+            run_kernel!(path, spread(window: &[(usize, *mut f32)], g: *const f32, factor: f32, len: usize)
+                with (window, g, factor, len));
+        })
+    }
+
+    /// Hands each output pixel's gradient to the pixels of its window by `hand(window, [output pixel, first channel,
+    /// channels], gradient)`; a window's entries are an input pixel and its place in the result.
+    fn scatter(
+        &self,
+        [height, width]: [usize; 2],
+        grad: &Map,
+        hand: impl Fn(&[(usize, *mut f32)], [usize; 3], *const f32) + Sync,
+    ) -> Buffer {
+        let (down, right, channels) = (self.down, self.right, grad.channels);
+        let pixels = height * width;
+        let mut out = Buffer::new(grad.batch * pixels * channels);
         let target = Shared::new(out.pointer());
-        let (xs, ys, gs) =
-            (Shared::of(x.pointer()), Shared::of(y.pointer()), Shared::of(grad.pointer()));
+        let gs = Shared::of(grad.pointer());
         // Windows overlap: a task has whole images and some of their channels.
         let vectors = channels.div_ceil(LANES);
-        let parts = (threads() * 4).div_ceil(x.batch).clamp(1, vectors.div_ceil(2));
-        for_each(x.batch * parts, x.pixels() * channels * 4, |task| {
+        let parts = (threads() * 4).div_ceil(grad.batch).clamp(1, vectors.div_ceil(2));
+        for_each(grad.batch * parts, grad.batch * pixels * channels * 4, |task| {
             let (image, vectors) = (task / parts, part(vectors, parts, task % parts));
             let (first, last) = (vectors.start * LANES, (vectors.end * LANES).min(channels));
-            let pixels = x.height * x.width;
             for pixel in image * pixels..(image + 1) * pixels {
                 // SAFETY: the pixel's channels lie within the buffer and are this task's alone.
                 unsafe { target.get().add(pixel * channels + first).write_bytes(0, last - first) };
@@ -116,26 +185,38 @@ impl Windows {
                 window.clear();
                 for at_y in down.inside(oy) {
                     for at_x in right.inside(ox) {
-                        let pixel = (image * x.height + at_y) * x.width + at_x;
-                        // SAFETY: the pixel lies within map and buffer.
-                        window.push(unsafe {
-                            let from = xs.get().cast_const().add(pixel * x.step + first);
-                            (from, target.get().add(pixel * channels + first))
-                        });
+                        let pixel = (image * height + at_y) * width + at_x;
+                        // SAFETY: the pixel lies within the buffer.
+                        window.push((pixel, unsafe { target.get().add(pixel * channels + first) }));
                     }
                 }
                 let pixel = (image * down.out + oy) * right.out + ox;
-                // SAFETY: the pixel lies within both maps.
-                let (y, g) = unsafe {
-                    let y = ys.get().cast_const().add(pixel * y.step + first);
-                    (y, gs.get().cast_const().add(pixel * grad.step + first))
-                };
-                let (window, len) = (&window[..], last - first);
-                run_kernel!(path, hand_back(window: &[(*const f32, *mut f32)], y: *const f32, g: *const f32, len: usize)
-                    with (window, y, g, len));
+                // SAFETY: the pixel lies within the map.
+                let g = unsafe { gs.get().cast_const().add(pixel * grad.step + first) };
+                hand(&window, [pixel, first, last - first], g);
             }
         });
         out
+    }
+}
+
+#[inline(always)]
+unsafe fn spread<S: Simd>(window: &[(usize, *mut f32)], g: *const f32, factor: f32, len: usize) {
+    // SAFETY: all pointers lead to `len` floats; the tail goes one by one.
+    unsafe {
+        let mut c = 0;
+        while c + LANES <= len {
+            let part = S::mul(S::load(g.add(c)), S::splat(factor));
+            for &(_, to) in window {
+                S::store(to.add(c), S::add(S::load(to.add(c)), part));
+            }
+            c += LANES;
+        }
+        for c in c..len {
+            for &(_, to) in window {
+                *to.add(c) += *g.add(c) * factor;
+            }
+        }
     }
 }
 
@@ -272,19 +353,10 @@ pub(super) fn max(x: &Tensor<4>, o: &MaxPoolOptions<2>) -> Option<Tensor<4>> {
 }
 
 pub(super) fn average(x: &Tensor<4>, o: &AvgPoolOptions<2>) -> Option<Tensor<4>> {
-    let [batch, channels, height, width] = x.dims();
-    if batch * channels == 0 {
-        return None;
-    }
-    let down = Axis::new(height, o.kernel_size[0], o.stride[0], o.padding[0], 1, o.ceil_mode)?;
-    let right = Axis::new(width, o.kernel_size[1], o.stride[1], o.padding[1], 1, o.ceil_mode)?;
+    let windows = Windows::of_average(x.dims(), o)?;
     let x = Map::of(flex(x)?);
-    Some(finish(
-        pool(Path::best(), &x, down, right, divisor(down, right, o.count_include_pad)),
-        &x,
-        down.out,
-        right.out,
-    ))
+    let [height, width] = windows.output();
+    Some(finish(windows.average(Path::best(), &x, o.count_include_pad), &x, height, width))
 }
 
 fn divisor(
