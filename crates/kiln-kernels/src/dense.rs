@@ -83,11 +83,13 @@ pub(crate) mod kernel {
     ) -> Buffer {
         let packed = cache::packed(weight, Form::Dense, || {
             let strides = [weight.layout().strides()[0], weight.layout().strides()[1]];
-            let (start, storage) =
-                (weight.layout().start_offset() as isize, weight.storage::<f32>());
-            Packed::new(1, depth, columns, |_, k, j| {
-                storage[(start + k as isize * strides[0] + j as isize * strides[1]) as usize]
-            })
+            Packed::matrix(
+                depth,
+                columns,
+                weight.storage::<f32>(),
+                weight.layout().start_offset(),
+                strides,
+            )
         });
         let epilogue = Epilogue { bias: padded_bias(bias, columns), residual: None, activation };
         let mut out = Buffer::new(batch * columns);

@@ -34,12 +34,28 @@ pub(crate) fn panels(columns: usize) -> usize {
 }
 
 impl Packed {
-    /// Packs; `weight(group, index in depth, output)` reads one.
+    /// Packs; `weight(group, index in depth, output)` reads one. Convenient, not fast.
     pub(crate) fn new(
         groups: usize,
         depth: usize,
         columns: usize,
         weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+    ) -> Self {
+        Self::by_panels(groups, depth, columns, |group, first, width, out| {
+            for (k, line) in out.chunks_exact_mut(width).enumerate() {
+                for (j, value) in line.iter_mut().enumerate() {
+                    *value = if first + j < columns { weight(group, k, first + j) } else { 0.0 };
+                }
+            }
+        })
+    }
+
+    /// Packs; `fill(group, first output, width, panel)` writes a panel, `width` floats per index in depth.
+    pub(crate) fn by_panels(
+        groups: usize,
+        depth: usize,
+        columns: usize,
+        fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
     ) -> Self {
         let size = padded(columns) * depth;
         let mut data = Buffer::new(groups * size);
@@ -56,13 +72,48 @@ impl Packed {
                     width * depth,
                 )
             };
-            for (k, line) in out.chunks_exact_mut(width).enumerate() {
-                for (j, value) in line.iter_mut().enumerate() {
-                    *value = if first + j < columns { weight(group, k, first + j) } else { 0.0 };
-                }
-            }
+            fill(group, first, width, out);
         });
         Self { data, depth, columns, groups }
+    }
+
+    /// Packs the matrix whose element (k, j) is `from[start + k * down + j * right]`.
+    pub(crate) fn matrix(
+        depth: usize,
+        columns: usize,
+        from: &[f32],
+        start: usize,
+        [down, right]: [isize; 2],
+    ) -> Self {
+        let at =
+            |k: usize, j: usize| (start as isize + k as isize * down + j as isize * right) as usize;
+        Self::by_panels(1, depth, columns, |_, first, width, out| {
+            let count = (columns - first).min(width);
+            if count < width {
+                out.fill(0.0);
+            }
+            if right == 1 {
+                for (k, line) in out.chunks_exact_mut(width).enumerate() {
+                    line[..count].copy_from_slice(&from[at(k, first)..][..count]);
+                }
+            } else {
+                // Some of the depth at a time: the lines written stay near while each column passes.
+                for (block, lines) in out.chunks_mut(width * 64).enumerate() {
+                    for j in 0..count {
+                        for (k, line) in lines.chunks_exact_mut(width).enumerate() {
+                            line[j] = from[at(block * 64 + k, first + j)];
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Room for weights that the caller writes through the pointer: panel by panel, group by group.
+    pub(crate) fn unfilled(groups: usize, depth: usize, columns: usize) -> (Self, Shared<f32>) {
+        let mut data = Buffer::new(groups * padded(columns) * depth);
+        let pointer = Shared::new(data.pointer());
+        (Self { data, depth, columns, groups }, pointer)
     }
 
     /// The first panel of a group.

@@ -16,13 +16,20 @@ pub(crate) fn floats(len: usize, seed: u64) -> Vec<f32> {
 /// Fails unless the largest difference is below `tolerance` times the largest expected value (at least one).
 #[track_caller]
 pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32) {
+    assert_within(actual, expected, tolerance * scale(expected));
+}
+
+/// The largest finite magnitude, at least one.
+pub(crate) fn scale(values: &[f32]) -> f32 {
+    values.iter().filter(|x| x.is_finite()).fold(1f32, |a, x| a.max(x.abs()))
+}
+
+/// Fails unless the largest difference is below `bound`; infinities and NaN must be where they are expected.
+#[track_caller]
+pub(crate) fn assert_within(actual: &[f32], expected: &[f32], bound: f32) {
     assert_eq!(actual.len(), expected.len());
-    let scale = expected.iter().filter(|x| x.is_finite()).fold(1f32, |a, x| a.max(x.abs()));
     for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
         let same = a == e || (a.is_nan() && e.is_nan());
-        assert!(
-            same || (a - e).abs() <= tolerance * scale,
-            "element {i}: {a}, expected {e} (scale {scale})"
-        );
+        assert!(same || (a - e).abs() <= bound, "element {i}: {a}, expected {e} within {bound}");
     }
 }

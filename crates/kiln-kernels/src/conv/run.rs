@@ -162,11 +162,31 @@ pub(super) fn reader(weight: &FlexTensor) -> impl Fn(usize, usize, usize, usize)
 fn panels(weight: &FlexTensor, g: &Geometry) -> Arc<Packed> {
     cache::packed(weight, Form::Panels { groups: g.groups }, || {
         let (channels, outputs) = (g.in_channels / g.groups, g.out_channels / g.groups);
-        let [_, kernel_width] = g.kernel;
-        let read = reader(weight);
-        Packed::new(g.groups, g.taps() * channels, outputs, |group, k, j| {
-            let (tap, c) = (k / channels, k % channels);
-            read(group * outputs + j, c, tap / kernel_width, tap % kernel_width)
+        let strides: [isize; 4] =
+            weight.layout().strides().try_into().expect("weights have four dimensions");
+        let start = weight.layout().start_offset() as isize;
+        let from = weight.storage::<f32>();
+        let taps: Vec<isize> = (0..g.taps())
+            .map(|tap| {
+                (tap / g.kernel[1]) as isize * strides[2]
+                    + (tap % g.kernel[1]) as isize * strides[3]
+            })
+            .collect();
+        Packed::by_panels(g.groups, g.taps() * channels, outputs, |group, first, width, out| {
+            let count = (outputs - first).min(width);
+            if count < width {
+                out.fill(0.0);
+            }
+            // Output by output, so that each filter is read in its own order.
+            for j in 0..count {
+                let filter = start + (group * outputs + first + j) as isize * strides[0];
+                for c in 0..channels {
+                    let filter = filter + c as isize * strides[1];
+                    for (tap, offset) in taps.iter().enumerate() {
+                        out[(tap * channels + c) * width + j] = from[(filter + offset) as usize];
+                    }
+                }
+            }
         })
     })
 }
@@ -198,7 +218,8 @@ pub(crate) unsafe fn convolve(
         }
         Algorithm::Rows => indirect::run_rows(path, g, x, &panels(weight, g), &epilogue, out),
         Algorithm::Winograd => {
-            let weights = cache::packed(weight, Form::Winograd, || winograd::transform(weight, g));
+            let weights =
+                cache::packed(weight, Form::Winograd, || winograd::transform(path, weight, g));
             winograd::run(path, g, &Map::of(x), &weights, &epilogue, out);
         }
         Algorithm::Depthwise => {

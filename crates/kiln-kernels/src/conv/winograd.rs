@@ -17,33 +17,42 @@ use crate::buffer::Buffer;
 use crate::dispatch::Path;
 use crate::gemm::{self, Block, Rows, Target};
 use crate::layout::Map;
-use crate::pack::{PANEL, Packed, panels};
+use crate::pack::{PANEL, Packed, padded, panels};
 use crate::parallel::{Shared, for_each, part, threads};
 
 /// Places of a transformed tile.
 const PLACES: usize = 36;
 
 /// The transformed weights: 36 matrices of channels × outputs.
-pub(super) fn transform(weight: &FlexTensor, g: &Geometry) -> Packed {
-    const G: [[f32; 3]; 6] = [
-        [0.25, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
+pub(super) fn transform(path: Path, weight: &FlexTensor, g: &Geometry) -> Packed {
     let read = reader(weight);
-    Packed::new(PLACES, g.in_channels, g.out_channels, |place, c, k| {
-        let (i, j) = (place / 6, place % 6);
-        let mut sum = 0.0;
-        for y in 0..3 {
-            for x in 0..3 {
-                sum += G[i][y] * G[j][x] * read(k, c, y, x);
+    let (channels, outputs) = (g.in_channels, g.out_channels);
+    let (packed, target) = Packed::unfilled(PLACES, channels, outputs);
+    let group = padded(outputs) * channels;
+    for_each(panels(outputs), PLACES * channels * outputs, |panel| {
+        let first = panel * PANEL;
+        let width = (padded(outputs) - first).min(PANEL);
+        let count = (outputs - first).min(width);
+        let mut filters = [[0f32; PANEL]; 9];
+        for c in 0..channels {
+            for j in 0..count {
+                for (tap, line) in filters.iter_mut().enumerate() {
+                    line[j] = read(first + j, c, tap / 3, tap % 3);
+                }
             }
+            // SAFETY: line `c` of this panel lies within every place's weights and is this task's alone.
+            unsafe {
+                transform::filters(
+                    path,
+                    &filters,
+                    width,
+                    target.get().add(first * channels + c * width),
+                    group,
+                )
+            };
         }
-        sum
-    })
+    });
+    packed
 }
 
 /// Sizes shared by all tasks.

@@ -7,7 +7,7 @@
 use crate::buffer::Buffer;
 use crate::conv::Geometry;
 use crate::dispatch::{Path, run_kernel};
-use crate::layout::Map;
+use crate::layout::{Map, to_channels_last};
 use crate::parallel::{Shared, for_each, part, threads};
 use crate::simd::{LANES, Simd};
 
@@ -44,8 +44,54 @@ unsafe fn outer<S: Simd>(g: *const f32, x: *const f32, pixels: usize, out: *mut 
     }
 }
 
+/// Up to this many channels a kernel row of a padded copy takes a pixel's place, or most lanes would be empty.
+const FEW_CHANNELS: usize = 8;
+
 /// The gradient by a weight [outputs, channels / groups, kernel height, kernel width], in that order.
 pub(crate) fn gradient(path: Path, g: &Geometry, x: &Map, grad: &Map) -> Buffer {
+    if g.groups > 1 || g.in_channels > FEW_CHANNELS || g.kernel[1] == 1 || g.dilation[1] != 1 {
+        let input = Input { pixels: Shared::of(x.pointer()), step: x.step, size: g.input };
+        return products(path, g, &input, grad);
+    }
+    let (c, kernel) = (g.in_channels, g.kernel);
+    let borders = [g.before[0], g.after[0], g.before[1], g.after[1]];
+    let size = [g.input[0] + borders[0] + borders[1], g.input[1] + borders[2] + borders[3]];
+    let mut padded = Buffer::new(g.batch * size[0] * size[1] * c);
+    to_channels_last(x.tensor(), &mut padded, borders);
+    let rows = Geometry {
+        in_channels: kernel[1] * c,
+        input: size,
+        kernel: [kernel[0], 1],
+        before: [0, 0],
+        after: [0, 0],
+        ..*g
+    };
+    let by_rows =
+        products(path, &rows, &Input { pixels: Shared::of(padded.as_ptr()), step: c, size }, grad);
+    // From [output][kernel column, channel][kernel row] to [output][channel][kernel row][kernel column].
+    let mut out = Buffer::new(by_rows.len());
+    let mut next = out.iter_mut();
+    for filter in by_rows.chunks_exact(kernel[0] * kernel[1] * c) {
+        for channel in 0..c {
+            for (ky, kx) in (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x))) {
+                if let Some(value) = next.next() {
+                    *value = filter[(kx * c + channel) * kernel[0] + ky];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The input as the products read it: `in_channels` floats from every pixel's address on.
+#[derive(Clone, Copy)]
+struct Input {
+    pixels: Shared<f32>,
+    step: usize,
+    size: [usize; 2],
+}
+
+fn products(path: Path, g: &Geometry, x: &Input, grad: &Map) -> Buffer {
     let (outputs, channels) = (g.out_channels / g.groups, g.in_channels / g.groups);
     let (tall, wide) = (outputs.div_ceil(ROWS), channels.div_ceil(WIDE));
     let pixels = g.pixels();
@@ -77,7 +123,7 @@ pub(crate) fn gradient(path: Path, g: &Geometry, x: &Map, grad: &Map) -> Buffer 
     // Sums as [tap][group][sixteen channels][output, padded][16].
     let strip_len = tall * ROWS * WIDE;
     let mut sums = Buffer::zeros(g.taps() * g.groups * wide * strip_len);
-    let (total, inputs) = (Shared::new(sums.pointer()), Shared::of(x.pointer()));
+    let (total, inputs) = (Shared::new(sums.pointer()), x.pixels);
     let gradients = Shared::of(packed.as_ptr());
     let strips = g.taps() * g.groups * wide;
     // Few channels and taps: outputs are cut as well.
@@ -91,35 +137,40 @@ pub(crate) fn gradient(path: Path, g: &Geometry, x: &Map, grad: &Map) -> Buffer 
         let count = (channels - first).min(WIDE);
         let mut columns = [0f32; BLOCK * WIDE];
         let [out_height, out_width] = g.output;
+        let (mut ox, mut oy, mut image) = (0, 0, 0);
         for block in 0..blocks {
             let len = (pixels - block * BLOCK).min(BLOCK);
             let mut any = false;
-            for p in 0..len {
-                let pixel = block * BLOCK + p;
-                let (ox, oy, image) = (
-                    pixel % out_width,
-                    pixel / out_width % out_height,
-                    pixel / out_width / out_height,
-                );
+            for to in columns.chunks_exact_mut(WIDE).take(len) {
                 let y = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.before[0]);
                 let at = (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.before[1]);
-                let to = &mut columns[p * WIDE..(p + 1) * WIDE];
-                if y >= g.input[0] || at >= g.input[1] {
-                    to.fill(0.0);
-                    continue;
-                }
-                any = true;
-                let pixel = (image * g.input[0] + y) * g.input[1] + at;
-                // SAFETY: the pixel's channels of this group lie within the map.
-                let from = unsafe {
-                    let from =
-                        inputs.get().cast_const().add(pixel * x.step + group * channels + first);
-                    std::slice::from_raw_parts(from, count)
-                };
-                if count == WIDE {
-                    to.copy_from_slice(from);
+                if y < x.size[0] && at < x.size[1] {
+                    any = true;
+                    let pixel = (image * x.size[0] + y) * x.size[1] + at;
+                    // SAFETY: the pixel's channels of this group lie within the input.
+                    let from = unsafe {
+                        let from = inputs
+                            .get()
+                            .cast_const()
+                            .add(pixel * x.step + group * channels + first);
+                        std::slice::from_raw_parts(from, count)
+                    };
+                    if count == WIDE {
+                        to.copy_from_slice(from);
+                    } else {
+                        to[..count].copy_from_slice(from);
+                    }
                 } else {
-                    to[..count].copy_from_slice(from);
+                    to.fill(0.0);
+                }
+                ox += 1;
+                if ox == out_width {
+                    ox = 0;
+                    oy += 1;
+                    if oy == out_height {
+                        oy = 0;
+                        image += 1;
+                    }
                 }
             }
             if !any {

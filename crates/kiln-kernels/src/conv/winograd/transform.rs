@@ -3,6 +3,7 @@
 use super::PLACES;
 use crate::activation::Activation;
 use crate::dispatch::{Path, run_kernel};
+use crate::pack::PANEL;
 use crate::simd::{LANES, Simd};
 
 /// B transposed times six values.
@@ -89,6 +90,70 @@ pub(super) unsafe fn input(
 ) {
     run_kernel!(path, input_tile(patch: &[*const f32; PLACES], channels: usize, out: *mut f32, place_step: usize)
         with (patch, channels, out, place_step));
+}
+
+/// G times three values.
+#[inline(always)]
+unsafe fn filter_line<S: Simd>(a: [S::V; 3]) -> [S::V; 6] {
+    // SAFETY: the instruction set is the caller's to guarantee.
+    unsafe {
+        let sixth = S::splat(-1.0 / 6.0);
+        let ends = S::add(a[0], a[2]);
+        let outer = S::fma(a[0], S::splat(1.0 / 24.0), S::mul(a[2], S::splat(1.0 / 6.0)));
+        let inner = S::mul(a[1], S::splat(1.0 / 12.0));
+        [
+            S::mul(a[0], S::splat(0.25)),
+            S::mul(S::add(ends, a[1]), sixth),
+            S::mul(S::sub(ends, a[1]), sixth),
+            S::add(outer, inner),
+            S::sub(outer, inner),
+            a[2],
+        ]
+    }
+}
+
+#[inline(always)]
+unsafe fn filter_tiles<S: Simd>(
+    filters: &[[f32; PANEL]; 9],
+    width: usize,
+    out: *mut f32,
+    place_step: usize,
+) {
+    // SAFETY: see `filters`.
+    unsafe {
+        let mut j = 0;
+        while j < width {
+            let mut d = [[S::splat(0.0); 3]; 6];
+            for x in 0..3 {
+                let at = |y: usize| filters[y * 3 + x].as_ptr().add(j);
+                let column = filter_line::<S>([S::load(at(0)), S::load(at(1)), S::load(at(2))]);
+                for (line, value) in d.iter_mut().zip(column) {
+                    line[x] = value;
+                }
+            }
+            for (i, line) in d.iter().enumerate() {
+                for (x, value) in filter_line::<S>(*line).into_iter().enumerate() {
+                    S::store(out.add((i * 6 + x) * place_step + j), value);
+                }
+            }
+            j += LANES;
+        }
+    }
+}
+
+/// Transforms the 3×3 filters of `width` outputs for one channel.
+///
+/// # Safety
+/// `width` floats, eight or sixteen, must be writable in each of 36 places.
+pub(super) unsafe fn filters(
+    path: Path,
+    filters: &[[f32; PANEL]; 9],
+    width: usize,
+    out: *mut f32,
+    place_step: usize,
+) {
+    run_kernel!(path, filter_tiles(filters: &[[f32; PANEL]; 9], width: usize, out: *mut f32, place_step: usize)
+        with (filters, width, out, place_step));
 }
 
 /// A tile on its way out.
