@@ -36,7 +36,6 @@ rates and metrics are fractions from 0 to 1.";
     version,
     styles = STYLES,
     after_help = EXAMPLES,
-    disable_help_subcommand = true,
     max_term_width = 100,
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs"

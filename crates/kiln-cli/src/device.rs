@@ -182,6 +182,10 @@ pub fn open(choice: Choice) -> Result<Opened, Failure> {
         Choice::Wgpu => Backend::Wgpu,
     };
     let name = backend.name();
+    if choice == Choice::Cpu && !backend.compiled() {
+        return Err(Failure::usage("--device cpu: this kiln was built without a CPU backend")
+            .hint("build it in with `cargo build --release --features flex`"));
+    }
     if !backend.compiled() {
         return Err(Failure::usage(format!("--device {name}: this kiln was built without {name}"))
             .hint(format!(

@@ -12,8 +12,11 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anstyle::{AnsiColor, Style};
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
+
+use crate::cli::Cli;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -128,11 +131,10 @@ impl From<clap::Error> for Failure {
                 nearest(ContextKind::SuggestedSubcommand)
             ),
             ErrorKind::InvalidValue if !get(ContextKind::ValidValue).is_empty() => format!(
-                "`{}` is no value of {}{}; it takes {}",
+                "`{}` is no value of {}{}",
                 get(ContextKind::InvalidValue),
                 get(ContextKind::InvalidArg),
-                nearest(ContextKind::SuggestedValue),
-                get(ContextKind::ValidValue)
+                nearest(ContextKind::SuggestedValue)
             ),
             ErrorKind::MissingRequiredArgument => {
                 format!("{} is missing", get(ContextKind::InvalidArg))
@@ -143,8 +145,26 @@ impl From<clap::Error> for Failure {
                 one_line(paragraph.trim_start_matches("error: "))
             }
         };
-        Failure::usage(message).hint("`kiln --help` and `kiln VERB --help` show what there is")
+        let failure = Failure::usage(message);
+        match get(ContextKind::ValidValue).as_str() {
+            "" => failure.hint(format!("`{} --help` shows what there is", command())),
+            values => failure.hint(format!("it takes {values}")),
+        }
     }
+}
+
+/// `kiln` and the verbs among the arguments, as far as they are verbs.
+fn command() -> String {
+    let mut path = String::from("kiln");
+    let mut command = Cli::command();
+    for word in env::args().skip(1) {
+        if let Some(verb) = command.find_subcommand(&word).cloned() {
+            path.push(' ');
+            path.push_str(&word);
+            command = verb;
+        }
+    }
+    path
 }
 
 /// A value of clap's error context as words.
@@ -152,7 +172,7 @@ fn words(value: &ContextValue) -> String {
     match value {
         ContextValue::String(word) => word.clone(),
         ContextValue::Strings(words) => words.join(", "),
-        other => other.to_string(),
+        other => anstream::adapter::strip_str(&other.to_string()).to_string(),
     }
 }
 
@@ -171,7 +191,8 @@ pub fn guard(program: impl FnOnce() -> Verb) -> ExitCode {
         let place = info.location().map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!("{}{place}", one_line(payload(info.payload())));
         if env::var_os("RUST_BACKTRACE").is_some_and(|wish| wish != "0") {
-            eprintln!("panic: {text}\n{}", Backtrace::force_capture());
+            let trace = Backtrace::force_capture();
+            let _ = writeln!(io::stderr(), "panic: {text}\n{trace}");
         }
         if let Ok(mut last) = PANIC.lock() {
             *last = Some(text);
@@ -227,5 +248,13 @@ mod tests {
     #[test]
     fn line_breaks_never_reach_the_error_line() {
         assert_eq!(one_line("a\n  b\n\n c"), "a b c");
+    }
+
+    #[test]
+    fn no_panic_gets_past_the_guard() {
+        let hook = panic::take_hook();
+        let status = guard(|| panic!("on purpose"));
+        panic::set_hook(hook);
+        assert_eq!(format!("{status:?}"), format!("{:?}", ExitCode::from(1)));
     }
 }

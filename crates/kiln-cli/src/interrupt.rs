@@ -1,7 +1,10 @@
 //! Ctrl-C: the first asks the run to stop at the next step, the second ends the process.
 
+use std::io::{self, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::output;
 
 /// Exit status of a run that was stopped: 128 + the number of SIGINT, as shells have it.
 pub const STATUS: u8 = 130;
@@ -16,14 +19,16 @@ pub fn listen() {
         if STOPPED.swap(true, Ordering::SeqCst) {
             process::exit(STATUS.into());
         }
-        eprintln!(
+        // The terminal may be gone: that must not stop the checkpoint.
+        let _ = writeln!(
+            io::stderr(),
             "\nstopping after this step and writing a checkpoint; press Ctrl-C again to give up"
         );
     };
     // Without a handler Ctrl-C still ends the process; the run can be resumed from its last
     // checkpoint all the same.
     if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("note: Ctrl-C will not write a checkpoint: {error}");
+        output::note(&format!("Ctrl-C will not write a checkpoint: {error}"));
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Progress {
     output: Output,
     device: String,
     bar: ProgressBar,
+    started: bool,
     training: bool,
     skipped: usize,
 }
@@ -27,7 +28,19 @@ pub struct Progress {
 impl Progress {
     /// A watcher that speaks as `output` says of a run on `device`.
     pub fn new(output: Output, device: String) -> Self {
-        Progress { output, device, bar: ProgressBar::hidden(), training: false, skipped: 0 }
+        Progress {
+            output,
+            device,
+            bar: ProgressBar::hidden(),
+            started: false,
+            training: false,
+            skipped: 0,
+        }
+    }
+
+    /// Whether a training run got as far as its first step.
+    pub fn has_started(&self) -> bool {
+        self.started
     }
 
     fn line(&self, line: &str) {
@@ -76,6 +89,7 @@ impl Progress {
         self.bar.reset_eta();
         self.bar.set_message("starting");
         self.training = true;
+        self.started = true;
     }
 
     fn step(&mut self, step: &Step) {

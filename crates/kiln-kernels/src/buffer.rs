@@ -13,19 +13,22 @@ use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProper
 const LINE: usize = 64;
 /// Alignment of large ones: a huge page, which the system is asked to use.
 const HUGE: usize = 2 << 20;
-/// What the pool keeps at most; beyond it everything goes back to the system.
-const KEPT: usize = 512 << 20;
+/// What the pool keeps at most; beyond it blocks go back to the system.
+const KEPT: usize = 768 << 20;
+/// After so many requests that a well-filled pool could not serve, its blocks are of sizes no longer asked for.
+const MISSES: usize = 64;
 
 #[derive(Default)]
 struct Pool {
     free: BTreeMap<usize, Vec<NonNull<u8>>>,
     bytes: usize,
+    misses: usize,
 }
 
 // SAFETY: the pool owns its blocks; nobody else holds a pointer into one.
 unsafe impl Send for Pool {}
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { free: BTreeMap::new(), bytes: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool { free: BTreeMap::new(), bytes: 0, misses: 0 });
 
 fn layout(bytes: usize) -> Layout {
     let align = if bytes >= HUGE { HUGE } else { LINE };
@@ -41,7 +44,13 @@ fn class(bytes: usize) -> usize {
 
 impl Pool {
     fn take(&mut self, size: usize) -> Option<(NonNull<u8>, usize)> {
-        let (&size, blocks) = self.free.range_mut(size..=size + size / 2).next()?;
+        let Some((&size, blocks)) = self.free.range_mut(size..=size + size / 2).next() else {
+            self.misses += 1;
+            if self.misses > MISSES && self.bytes > KEPT / 2 {
+                self.clear();
+            }
+            return None;
+        };
         let block = blocks.pop()?;
         if blocks.is_empty() {
             self.free.remove(&size);
@@ -52,7 +61,9 @@ impl Pool {
 
     fn give(&mut self, block: NonNull<u8>, size: usize) {
         if self.bytes + size > KEPT {
-            self.clear();
+            // SAFETY: the block was allocated with the layout of its size.
+            unsafe { dealloc(block.as_ptr(), layout(size)) };
+            return;
         }
         self.bytes += size;
         self.free.entry(size).or_default().push(block);
@@ -66,6 +77,7 @@ impl Pool {
             }
         }
         self.bytes = 0;
+        self.misses = 0;
     }
 }
 

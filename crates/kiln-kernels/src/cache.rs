@@ -4,6 +4,7 @@
 //! pointer counts), so a live entry is a current one; when the parameter goes, its entry goes at the next insertion.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -30,6 +31,23 @@ type Entry = (Weak<Bytes>, Arc<dyn Any + Send + Sync>);
 
 static CACHE: Mutex<Option<HashMap<Key, Entry>>> = Mutex::new(None);
 
+thread_local! {
+    static PASSING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` without keeping what it packs: in training a weight changes before it is needed again, and two packed
+/// forms of every layer would be a good part of the memory.
+pub(crate) fn passing<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PASSING.set(self.0);
+        }
+    }
+    let _restore = Restore(PASSING.replace(true));
+    work()
+}
+
 /// The packed form of `weight`, made by `pack` if it is not there yet.
 pub(crate) fn packed<T: Any + Send + Sync>(
     weight: &FlexTensor,
@@ -54,6 +72,9 @@ pub(crate) fn packed<T: Any + Send + Sync>(
     }
     // Packed outside the lock: two threads may both do it, and either result serves.
     let value = Arc::new(pack());
+    if PASSING.get() {
+        return value;
+    }
     let mut cache = lock();
     let cache = cache.get_or_insert_with(HashMap::new);
     cache.retain(|_, (owner, _)| owner.strong_count() > 0);
@@ -87,6 +108,13 @@ mod tests {
         assert_eq!(*packed(&weight, Form::Winograd, || 3), 3);
         weight.storage_mut::<f32>()[0] = 5.0;
         assert_eq!(*packed(&weight, Form::Dense, || 4), 4);
+    }
+
+    #[test]
+    fn nothing_is_kept_in_passing() {
+        let weight = tensor(1.0);
+        assert_eq!(*passing(|| packed(&weight, Form::Dense, || 1)), 1);
+        assert_eq!(*packed(&weight, Form::Dense, || 2), 2);
     }
 
     #[test]

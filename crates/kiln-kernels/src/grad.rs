@@ -7,6 +7,7 @@
 mod activation;
 mod conv;
 mod dense;
+mod depthwise;
 mod elementwise;
 mod norm;
 mod pool;

@@ -29,6 +29,8 @@ const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.toml";
 const SUMS: &str = "SHA256SUMS";
+/// How often a reader looks again while a writer is at work.
+const LOOKS: usize = 3;
 
 /// A network at one moment of its training.
 #[derive(Clone, Debug)]
@@ -61,6 +63,12 @@ pub struct State {
     /// What each finished epoch gave.
     #[serde(default)]
     pub history: Vec<EpochRow>,
+}
+
+/// The version alone, so that a state of another one is refused by its number.
+#[derive(Deserialize)]
+struct Layout {
+    format: u32,
 }
 
 /// How far a run has come.
@@ -152,11 +160,21 @@ impl Checkpoint {
     ///
     /// [`Error::Checkpoint`] if a file is missing, truncated, altered, or of another version.
     pub fn read(folder: &Path) -> Result<Checkpoint, Error> {
-        let old = sibling(folder, "old");
-        if !folder.exists() && old.exists() {
-            // The writer was killed between its two renames.
-            fs::rename(&old, folder).map_err(Error::io(folder))?;
+        // A writer may be putting a new checkpoint in this one's place: look again before refusing.
+        let mut result = Checkpoint::read_once(folder);
+        for _ in 0..LOOKS {
+            if result.is_ok() {
+                break;
+            }
+            result = Checkpoint::read_once(folder);
         }
+        result
+    }
+
+    fn read_once(folder: &Path) -> Result<Checkpoint, Error> {
+        // Between the writer's two renames, or if it was killed there, the old one stands aside.
+        let old = sibling(folder, "old");
+        let folder = if !folder.exists() && old.exists() { &old } else { folder };
 
         let sums = read_sums(folder)?;
         let read = |name: &str| -> Result<Option<Vec<u8>>, Error> {
@@ -184,13 +202,19 @@ impl Checkpoint {
 
         let state = String::from_utf8(listed(STATE)?)
             .map_err(|_| Error::checkpoint(folder, format!("{STATE} is not UTF-8")))?;
-        let state: State = toml::from_str(&state)
-            .map_err(|error| Error::checkpoint(folder, format!("{STATE}: {error}")))?;
-        if state.format != FORMAT {
-            let reason = format!("layout {} is not layout {FORMAT} of this kiln", state.format);
+        let unreadable = |error| Error::checkpoint(folder, format!("{STATE}: {error}"));
+        let Layout { format } = toml::from_str(&state).map_err(unreadable)?;
+        if format != FORMAT {
+            let reason = format!("layout {format} is not layout {FORMAT} of this kiln");
             return Err(Error::checkpoint(folder, reason));
         }
+        let state: State = toml::from_str(&state).map_err(unreadable)?;
         Ok(Checkpoint { state, model: listed(MODEL)?, optimizer: read(OPTIMIZER)? })
+    }
+
+    /// Whether something was once written to `folder`, readable or not.
+    pub(crate) fn exists(folder: &Path) -> bool {
+        folder.exists() || sibling(folder, "old").exists()
     }
 
     /// The checkpoint folder that `path` means: itself, or of a run folder the best, else the last.
@@ -352,6 +376,30 @@ mod tests {
         fs::rename(&last, sibling(&last, "old")).unwrap();
         assert_eq!(Checkpoint::locate(folder.path()).unwrap(), last);
         assert!(Checkpoint::read(&last).is_ok());
+    }
+
+    #[test]
+    fn a_reader_beside_a_writer_sees_a_whole_checkpoint_and_never_stops_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let last = folder.path().join("last");
+        checkpoint().write(&last).unwrap();
+        std::thread::scope(|threads| {
+            let writer = threads.spawn(|| (0..200).all(|_| checkpoint().write(&last).is_ok()));
+            while !writer.is_finished() {
+                Checkpoint::read(&last).unwrap();
+            }
+            assert!(writer.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn another_layout_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut future = checkpoint();
+        future.state.format = 2;
+        future.write(folder.path().join("last").as_path()).unwrap();
+        let error = Checkpoint::read(&folder.path().join("last")).unwrap_err().to_string();
+        assert!(error.contains("layout 2 is not layout 1"), "{error}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Subject {
                 let Checkpoint { state, model, .. } = Checkpoint::read(&folder)?;
                 let network = registry.build(&state.model, &state.options, device)?;
                 let network = weights::from_bytes(network, model, &folder)?;
-                Ok(Ready { network, state, checkpoint: Some(folder) })
+                Ready { network, state, checkpoint: Some(folder) }.checked()
             }
             Subject::Model { name, options, weights: file } => {
                 let recipe = Recipe::named(registry, name)
@@ -83,7 +83,7 @@ impl Subject {
                     .unwrap_or_default();
                 let Recipe { dataset, preprocess, .. } = recipe;
                 let state = State::new(name, merged, dataset, classes, preprocess);
-                Ok(Ready { network, state, checkpoint: None })
+                Ready { network, state, checkpoint: None }.checked()
             }
         }
     }
@@ -129,7 +129,7 @@ impl Evaluation {
             "metrics": { "top1": self.top1, "top5": self.top5, "loss": self.loss },
             "seconds": self.seconds,
             "skipped": self.skipped,
-            "checkpoint": self.checkpoint,
+            "checkpoint": self.checkpoint.as_ref().map(|path| path.display().to_string()),
         })
     }
 }
@@ -149,48 +149,72 @@ pub fn evaluate<R: Registry>(
 ) -> Result<Evaluation, Error> {
     let ready = subject.load(registry, device)?;
     let splits = kiln_data::open(&ready.state.dataset, data)?;
-    let part = part(&splits, split)?;
-    if ready.checkpoint.is_some() && splits.classes != ready.state.classes {
-        return Err(Error::Mismatch(format!(
-            "the checkpoint knows {} classes ({}…), the data set `{}` has {} ({}…)",
-            ready.state.classes.len(),
-            ready.state.classes.first().map_or("none", String::as_str),
-            splits.name,
-            splits.classes.len(),
-            splits.classes.first().map_or("none", String::as_str),
-        )));
+    ready.evaluate(&splits, split, device, observer)
+}
+
+impl<N: Classifier> Ready<N> {
+    /// Measures the network on a split (`test` or `train`) of `splits`.
+    ///
+    /// # Errors
+    ///
+    /// If the data cannot be read, or does not fit the network.
+    pub fn evaluate(
+        &self,
+        splits: &Splits,
+        split: &str,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Evaluation, Error> {
+        let state = &self.state;
+        let part = part(splits, split)?;
+        if self.checkpoint.is_some() && splits.classes != state.classes {
+            let first = |classes: &[String]| classes.first().cloned().unwrap_or_default();
+            return Err(Error::Mismatch(format!(
+                "the checkpoint knows {} classes ({}, …), the data set `{}` has {} ({}, …)",
+                state.classes.len(),
+                first(&state.classes),
+                splits.name,
+                splits.classes.len(),
+                first(&splits.classes),
+            )));
+        }
+
+        let start = Instant::now();
+        let classes = splits.classes.len();
+        let (network, preprocess) = (&self.network, &state.preprocess);
+        let Measure { totals, skipped } =
+            measure(network, part, preprocess, classes, Policy::Skip, device, observer)?;
+        Ok(Evaluation {
+            model: state.model.clone(),
+            dataset: splits.name.clone(),
+            split: split.to_owned(),
+            samples: totals.samples(),
+            top1: totals.top1(),
+            top5: totals.top5(),
+            loss: totals.loss(),
+            seconds: start.elapsed().as_secs_f64(),
+            confusion: totals.confusion().clone(),
+            skipped,
+            classes: splits.classes.clone(),
+            checkpoint: self.checkpoint.clone(),
+        })
     }
 
-    let start = Instant::now();
-    let measure = measure(
-        &ready.network,
-        part,
-        &ready.state.preprocess,
-        splits.classes.len(),
-        Policy::Skip,
-        device,
-        observer,
-    )?;
-    Ok(Evaluation {
-        model: ready.state.model,
-        dataset: splits.name.clone(),
-        split: split.to_owned(),
-        samples: measure.totals.samples(),
-        top1: measure.totals.top1(),
-        top5: measure.totals.top5(),
-        loss: measure.totals.loss(),
-        seconds: start.elapsed().as_secs_f64(),
-        confusion: measure.totals.confusion().clone(),
-        skipped: measure.skipped,
-        classes: splits.classes,
-        checkpoint: ready.checkpoint,
-    })
+    /// The network, if it takes the images that its preprocessing makes.
+    fn checked(self) -> Result<Self, Error> {
+        let Preprocess { channels, height, width, .. } = self.state.preprocess;
+        self.network.check_input([channels, height, width])?;
+        Ok(self)
+    }
 }
 
 fn part(splits: &Splits, split: &str) -> Result<Arc<dyn Dataset>, Error> {
     let Some(part) = splits.get(split) else {
+        let near = kiln_models::nearest(split, ["train", "test"])
+            .map(|near| format!("; did you mean `{near}`?"))
+            .unwrap_or_default();
         return Err(Error::Mismatch(format!(
-            "unknown split `{split}` of data set `{}`; known: train, test",
+            "unknown split `{split}` of data set `{}`{near}; known: train, test",
             splits.name
         )));
     };

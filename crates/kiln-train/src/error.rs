@@ -53,21 +53,24 @@ pub enum Error {
         "{0} already holds a run; continue it with --resume, or name another folder with --out"
     )]
     RunExists(PathBuf),
+    /// Another process works on the run.
+    #[error("another process is training in {0}; wait for it, or name another folder with --out")]
+    RunBusy(PathBuf),
     /// The folder holds no run to continue.
     #[error("{0} holds no run: it has no recipe.toml; name the folder that `train` wrote")]
     NoRun(PathBuf),
     /// Training left the finite numbers.
     #[error(
-        "the loss became {loss} in epoch {epoch}, step {step}; the last checkpoint is intact; \
+        "{what} in epoch {epoch}, step {step}; the last checkpoint is intact; \
          lower optimizer.learning_rate or raise schedule.warmup_epochs"
     )]
     Diverged {
+        /// What is no number any more.
+        what: String,
         /// Epoch, counted from 1.
         epoch: usize,
         /// Step in the epoch, counted from 1.
         step: usize,
-        /// The offending value.
-        loss: f32,
     },
     /// There is nothing to train or measure on.
     #[error("{what} of data set `{dataset}` is empty; nothing to do")]
@@ -102,6 +105,7 @@ impl Error {
             Error::UnknownRecipe { .. }
             | Error::Recipe { .. }
             | Error::RunExists(_)
+            | Error::RunBusy(_)
             | Error::NoRun(_)
             | Error::Mismatch(_) => true,
             Error::Model(error) => error.is_wrong_use(),

@@ -11,53 +11,80 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint::write_atomically;
+use crate::machine::now;
 use crate::{EpochRow, Error, Evaluation, Event, Observer, Recipe};
 
 const RECIPE: &str = "recipe.toml";
 
-/// A folder that holds a run.
-#[derive(Clone, Debug)]
-pub(crate) struct Folder(PathBuf);
+/// A folder that holds a run, and the right to write in it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Locked as long as this process works on the run; the system frees it with the process.
+    _lock: File,
+}
 
 impl Folder {
     /// Makes the folder of a new run.
     pub(crate) fn create(path: &Path) -> Result<Folder, Error> {
-        if path.join(RECIPE).exists() {
+        fs::create_dir_all(path).map_err(Error::io(path))?;
+        let folder = Folder::locked(path)?;
+        if folder.recipe().exists() {
             return Err(Error::RunExists(path.to_owned()));
         }
-        fs::create_dir_all(path.join("checkpoints")).map_err(Error::io(path))?;
-        Ok(Folder(path.to_owned()))
+        let checkpoints = path.join("checkpoints");
+        fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
+        Ok(folder)
     }
 
     /// The folder of a run that was begun.
     pub(crate) fn existing(path: &Path) -> Result<Folder, Error> {
-        let folder = Folder(path.to_owned());
-        if !folder.recipe().is_file() {
+        if !path.join(RECIPE).is_file() {
             return Err(Error::NoRun(path.to_owned()));
         }
-        Ok(folder)
+        Folder::locked(path)
+    }
+
+    fn locked(path: &Path) -> Result<Folder, Error> {
+        let file = path.join(".lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&file)
+            .map_err(Error::io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::RunBusy(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(Error::io(&file)(error)),
+        }
+    }
+
+    /// The recipe of the run in `path`.
+    pub(crate) fn recipe_of(path: &Path) -> Result<PathBuf, Error> {
+        let recipe = path.join(RECIPE);
+        recipe.is_file().then_some(recipe).ok_or_else(|| Error::NoRun(path.to_owned()))
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(crate) fn recipe(&self) -> PathBuf {
-        self.0.join(RECIPE)
+        self.path.join(RECIPE)
     }
 
     pub(crate) fn best(&self) -> PathBuf {
-        self.0.join("checkpoints").join("best")
+        self.path.join("checkpoints").join("best")
     }
 
     pub(crate) fn last(&self) -> PathBuf {
-        self.0.join("checkpoints").join("last")
+        self.path.join("checkpoints").join("last")
     }
 
     pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<(), Error> {
@@ -93,17 +120,19 @@ impl Folder {
 
     /// Writes `test.json`, with the keys of `kiln eval --json`.
     pub(crate) fn write_evaluation(&self, evaluation: &Evaluation) -> Result<(), Error> {
-        self.write("test.json", format!("{:#}\n", evaluation.json()).as_bytes())
+        let mut object = evaluation.json();
+        object["run"] = self.path.display().to_string().into();
+        self.write("test.json", format!("{object:#}\n").as_bytes())
     }
 
     /// Writes a file of the run so that a reader sees all of it or the old one.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        write_atomically(&self.0.join(name), bytes)
+        write_atomically(&self.path.join(name), bytes)
     }
 
     /// An observer that writes `log.txt` and tells `watcher`.
     pub(crate) fn journal<'a>(&self, watcher: &'a mut dyn Observer) -> Result<Journal<'a>, Error> {
-        let path = self.0.join("log.txt");
+        let path = self.path.join("log.txt");
         let log =
             File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         Ok(Journal { log, watcher })
@@ -119,9 +148,8 @@ pub(crate) struct Journal<'a> {
 impl Observer for Journal<'_> {
     fn event(&mut self, event: Event<'_>) {
         if let Some(line) = line(&event) {
-            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             // A full disk must not end the run here: the next checkpoint reports it.
-            let _ = writeln!(self.log, "{seconds} {line}");
+            let _ = writeln!(self.log, "{} {line}", now());
         }
         self.watcher.event(event);
     }
@@ -131,7 +159,7 @@ impl Observer for Journal<'_> {
     }
 }
 
-/// The line of `log.txt` for an event, if it has one; times are seconds since 1970.
+/// The line of `log.txt` for an event, if it has one.
 fn line(event: &Event<'_>) -> Option<String> {
     match event {
         Event::Started(start) => Some(format!(

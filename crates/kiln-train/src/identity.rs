@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 use kiln_models::parameters;
 use sha2::{Digest, Sha256};
@@ -28,6 +28,27 @@ pub(crate) fn by_path<M: Module>(module: M) -> M {
         .map(|parameter| (parameter.id, ParamId::from(hash(&parameter.path))))
         .collect();
     module.map(&mut Rename(names))
+}
+
+/// The path of a parameter of `module` that holds a NaN or an infinity.
+pub(crate) fn not_finite<M: Module>(module: &M) -> Option<String> {
+    struct Find(Vec<ParamId>);
+
+    impl ModuleVisitor for Find {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let values = param.val().into_data().convert::<f32>();
+            let finite =
+                values.as_slice::<f32>().is_ok_and(|all| all.iter().all(|x| x.is_finite()));
+            if !finite {
+                self.0.push(param.id);
+            }
+        }
+    }
+
+    let mut found = Find(Vec::new());
+    module.visit(&mut found);
+    let id = found.0.first()?;
+    parameters(module).into_iter().find(|parameter| parameter.id == *id).map(|found| found.path)
 }
 
 fn hash(path: &str) -> u64 {

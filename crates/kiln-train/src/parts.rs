@@ -4,17 +4,37 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_data::{Dataset, Loader, LoaderConfig, Splits};
+use kiln_models::{Classifier, Registry};
 
-use crate::{Error, Event, Observer, Recipe};
+use crate::{Error, Event, Job, Observer, Recipe};
 
-/// The recipe with the number of classes that the data set has.
-pub(crate) fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Recipe {
+/// Opens the data of `job` and fits its recipe to it; everything that can be refused is refused here,
+/// before anything is written.
+pub(crate) fn prepare<R: Registry>(
+    registry: &R,
+    job: &Job,
+    observer: &mut dyn Observer,
+) -> Result<(Parts, Recipe), Error> {
+    let parts = Parts::open(job)?;
+    let recipe = fitted(&job.recipe, &parts.splits, observer);
+    // Parameters are drawn when they are first needed, so this costs nothing.
+    let network = registry.build(&recipe.model, &recipe.options, &job.device.clone().inner())?;
+    let [_, image @ ..] = recipe.input(1);
+    network.check_input(image)?;
+    Ok((parts, recipe))
+}
+
+/// The recipe with the options that the data decides.
+fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Recipe {
     let mut recipe = recipe.clone();
-    let classes = splits.classes.len();
-    if let Some(found) = recipe.options.get_mut("num_classes").filter(|found| **found != classes) {
-        let note = format!("options.num_classes is {classes}, as `{}` has", splits.name);
-        *found = classes.into();
-        observer.event(Event::Note(&note));
+    for (option, value, why) in [
+        ("num_classes", splits.classes.len(), "the classes of the data set"),
+        ("in_channels", recipe.preprocess.channels, "preprocess.channels"),
+    ] {
+        if let Some(found) = recipe.options.get_mut(option).filter(|found| **found != value) {
+            observer.event(Event::Note(&format!("options.{option} is {value}: {why}")));
+            *found = value.into();
+        }
     }
     recipe
 }
@@ -27,8 +47,23 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn open(recipe: &Recipe) -> Result<Parts, Error> {
-        let splits = kiln_data::open(&recipe.dataset, recipe.data.as_ref().map(Path::new))?;
+    fn open(job: &Job) -> Result<Parts, Error> {
+        let recipe = &job.recipe;
+        let splits = match &job.data {
+            Some(splits) => splits.clone(),
+            None => kiln_data::open(&recipe.dataset, recipe.data.as_ref().map(Path::new))?,
+        };
+        let classes = splits.classes.len();
+        for part in [&splits.train, &splits.test] {
+            if let Some(index) = (0..part.len()).find(|&index| part.label(index) >= classes) {
+                return Err(Error::Mismatch(format!(
+                    "sample {} has label {}, but data set `{}` names only {classes} classes",
+                    part.name(index),
+                    part.label(index),
+                    splits.name
+                )));
+            }
+        }
         let hold_out = |part, fraction| kiln_data::split_off(part, fraction, recipe.seed);
         let [train, _] = hold_out(splits.train.clone(), 1.0 - recipe.fraction)?;
         let [train, validation] = hold_out(train, recipe.validation)?;

@@ -2,7 +2,7 @@
 
 use kiln_models::{Registry, summarize};
 
-use crate::parts::{Parts, fitted};
+use crate::parts::prepare;
 use crate::{Error, Job, Recipe, Silent};
 
 /// What a run would do.
@@ -32,9 +32,7 @@ pub struct Plan {
 ///
 /// As [`train`](crate::train), as far as that shows before the first step.
 pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
-    let recipe = &job.recipe;
-    let parts = Parts::open(recipe)?;
-    let recipe = fitted(recipe, &parts.splits, &mut Silent);
+    let (parts, recipe) = prepare(registry, job, &mut Silent)?;
     let device = job.device.clone().inner();
     let network = registry.build(&recipe.model, &recipe.options, &device)?;
     let [_, image @ ..] = recipe.input(1);
@@ -73,7 +71,7 @@ mod tests {
         let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
         recipe.epochs = 3;
         let out = folder.path().join("none");
-        let job = Job { recipe, out, device: Device::default(), resume: false };
+        let job = Job::new(recipe, out, Device::default());
 
         let plan = plan(&Zoo, &job).unwrap();
 

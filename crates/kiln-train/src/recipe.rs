@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Optimizer, Schedule};
 
+/// More is a slip of the finger.
+const MOST_EPOCHS: usize = 1_000_000;
+const LARGEST_BATCH: usize = 1 << 20;
+
 /// The recipes that ship with kiln, as `(name, TOML)`, sorted by name.
 pub fn recipes() -> &'static [(&'static str, &'static str)] {
     include!(concat!(env!("OUT_DIR"), "/recipes.rs"))
@@ -185,8 +189,21 @@ impl Recipe {
     ///
     /// If the key does not exist (the nearest one is named) or the value does not fit.
     pub fn set(&mut self, assignment: &str) -> Result<(), Error> {
+        self.set_all(&[assignment])
+    }
+
+    /// Changes several values at once, so that values which depend on each other may change
+    /// together; see [`set`](Self::set).
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set); nothing is changed then.
+    pub fn set_all<S: AsRef<str>>(&mut self, assignments: &[S]) -> Result<(), Error> {
         let mut value = self.to_value();
-        options::set(&mut value, assignment).map_err(|error| Error::recipe("--set", error))?;
+        for assignment in assignments {
+            options::set(&mut value, assignment.as_ref())
+                .map_err(|error| Error::recipe("--set", error))?;
+        }
         *self = Recipe::from_value("--set", value)?;
         Ok(())
     }
@@ -194,7 +211,7 @@ impl Recipe {
     /// The whole recipe as TOML, every default written out.
     pub fn to_toml(&self) -> String {
         let mut value = self.to_value();
-        drop_nulls(&mut value);
+        polish(&mut value);
         toml::to_string(&value).expect("a recipe holds only numbers, texts, lists and tables")
     }
 
@@ -222,11 +239,12 @@ impl Recipe {
 
     /// Says which value cannot be used, if one cannot.
     fn check(&self) -> Result<(), String> {
-        if self.epochs == 0 || self.batch_size == 0 {
-            return Err(format!(
-                "epochs and batch_size must be 1 or more, found {} and {}",
-                self.epochs, self.batch_size
-            ));
+        for (key, value, most) in
+            [("epochs", self.epochs, MOST_EPOCHS), ("batch_size", self.batch_size, LARGEST_BATCH)]
+        {
+            if !(1..=most).contains(&value) {
+                return Err(format!("{key} must lie in [1, {most}], found {value}"));
+            }
         }
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
             return Err(format!("fraction must lie in (0, 1], found {}", self.fraction));
@@ -250,13 +268,23 @@ impl Recipe {
     }
 }
 
-fn drop_nulls(value: &mut Value) {
+/// Drops what is absent, which TOML cannot say, and writes single-precision numbers as people do:
+/// 0.1307, not the nearest f32 in seventeen digits.
+fn polish(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
+            map.values_mut().for_each(polish);
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Array(items) => items.iter_mut().for_each(polish),
+        Value::Number(number) => {
+            let single = number.as_f64().map(|wide| (wide, wide as f32));
+            if let Some((wide, single)) = single.filter(|&(wide, single)| f64::from(single) == wide)
+                && number.is_f64()
+            {
+                *value = single.to_string().parse().unwrap_or(wide).into();
+            }
+        }
         _ => {}
     }
 }
@@ -264,7 +292,23 @@ fn drop_nulls(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_models::Zoo;
+    use kiln_models::{Classifier, Zoo};
+
+    #[test]
+    fn values_that_depend_on_each_other_change_together() {
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        assert!(recipe.set("preprocess.channels=3").is_err());
+        let together =
+            ["preprocess.channels=3", "preprocess.mean=[0,0,0]", "preprocess.std=[1,1,1]"];
+        recipe.set_all(&together).unwrap();
+        assert_eq!(recipe.preprocess.channels, 3);
+    }
+
+    #[test]
+    fn numbers_are_written_as_people_write_them() {
+        let text = Recipe::named(&Zoo, "lenet5").unwrap().to_toml();
+        assert!(text.contains("mean = [0.1307]"), "{text}");
+    }
 
     #[test]
     fn every_shipped_recipe_parses_and_survives_its_own_toml() {
@@ -272,6 +316,9 @@ mod tests {
         for (name, text) in recipes() {
             let recipe = Recipe::parse(&Zoo, name, text).unwrap();
             assert_eq!(Recipe::parse(&Zoo, name, &recipe.to_toml()).unwrap(), recipe, "{name}");
+            let [_, image @ ..] = recipe.input(1);
+            let network = Zoo.build(&recipe.model, &recipe.options, &kiln_testkit::device());
+            network.unwrap().check_input(image).unwrap();
         }
     }
 

@@ -11,6 +11,7 @@ use kiln_viz as viz;
 use crate::checkpoint::State;
 use crate::classification::{Measure, scores};
 use crate::folder::Folder;
+use crate::machine::now;
 use crate::{Error, Evaluation, Recipe, Stopped, device_name, machine};
 
 /// Predictions shown of each kind.
@@ -20,15 +21,17 @@ const LOOKED_AT: usize = 10_000;
 /// Images per forward pass.
 const BATCH: usize = 256;
 
-/// Writes the report of a run under way.
+/// Writes the report of a run under way, or of one that ended before its time.
 pub(crate) fn refresh(
     folder: &Folder,
     recipe: &Recipe,
     state: &State,
     validation: Option<&Measure>,
+    status: viz::Status,
 ) -> Result<(), Error> {
-    let mut run = outline(recipe, state);
-    run.status = viz::Status::Running { epoch: state.progress.epochs, epochs: recipe.epochs };
+    let source = recipe.data.as_deref().unwrap_or("the embedded sample");
+    let mut run = outline(recipe, state, source);
+    run.status = status;
     run.evaluation = validation.map(|measure| viz::Evaluation {
         split: "validation".into(),
         samples: measure.totals.samples(),
@@ -45,6 +48,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) recipe: &'a Recipe,
     pub(crate) state: &'a State,
+    pub(crate) source: &'a str,
     pub(crate) test: &'a dyn Dataset,
     pub(crate) evaluation: &'a Evaluation,
     pub(crate) stopped: Stopped,
@@ -53,7 +57,7 @@ pub(crate) struct Ended<'a> {
 impl Ended<'_> {
     /// Writes the report, with what `network`, the best one, has learned.
     pub(crate) fn report<N: Classifier>(&self, network: &N, device: &Device) -> Result<(), Error> {
-        let mut run = outline(self.recipe, self.state);
+        let mut run = outline(self.recipe, self.state, self.source);
         run.status = match self.stopped {
             Stopped::Early => viz::Status::Stopped(format!(
                 "stopped early: no better for {} epochs",
@@ -170,7 +174,7 @@ impl Ended<'_> {
 }
 
 /// What is known of a run at any time.
-fn outline(recipe: &Recipe, state: &State) -> viz::Run {
+fn outline(recipe: &Recipe, state: &State, source: &str) -> viz::Run {
     let unknown = f64::NAN;
     let epochs = state.history.iter().map(|row| viz::Epoch {
         epoch: row.epoch,
@@ -183,7 +187,6 @@ fn outline(recipe: &Recipe, state: &State) -> viz::Run {
         seconds: row.seconds,
         best: row.best,
     });
-    let source = recipe.data.as_deref().unwrap_or("the embedded sample");
     viz::Run {
         model: recipe.model.clone(),
         dataset: recipe.dataset.clone(),
@@ -193,6 +196,7 @@ fn outline(recipe: &Recipe, state: &State) -> viz::Run {
         recipe: recipe.to_toml(),
         facts: vec![
             ("Machine".into(), machine()),
+            ("Time".into(), now()),
             ("kiln".into(), env!("CARGO_PKG_VERSION").into()),
         ],
         seconds: state.history.iter().map(|row| row.seconds).sum(),

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use kiln_data::{Batch, Loader, Policy};
+use kiln_data::{Batch, Loader, Policy, Splits};
 use kiln_models::{Classifier, Registry, parameters, weights};
+use kiln_viz::Status;
 
 use crate::checkpoint::{Running, State};
 use crate::classification::{self, Measure};
 use crate::folder::Folder;
-use crate::parts::{Parts, fitted};
+use crate::parts::{Parts, prepare};
 use crate::report::{self, Ended};
 use crate::{
     Checkpoint, EpochRow, Error, Evaluation, Event, Observer, Recipe, Started, Step, Subject,
@@ -25,7 +26,7 @@ use crate::{
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// A run to be done.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job {
     /// What to do.
     pub recipe: Recipe,
@@ -35,18 +36,24 @@ pub struct Job {
     pub device: Device,
     /// Whether the run folder exists and is to be continued.
     pub resume: bool,
+    /// Data of your own; absent: what the recipe names.
+    pub data: Option<Splits>,
 }
 
 impl Job {
+    /// A new run of `recipe` in the folder `out`.
+    pub fn new(recipe: Recipe, out: impl Into<PathBuf>, device: Device) -> Job {
+        Job { recipe, out: out.into(), device, resume: false, data: None }
+    }
+
     /// The job that continues the run in `folder`.
     ///
     /// # Errors
     ///
     /// If the folder holds no run or its recipe cannot be read.
     pub fn resume<R: Registry>(registry: &R, folder: &Path, device: Device) -> Result<Job, Error> {
-        let recipe = Folder::existing(folder)?.recipe();
-        let recipe = Recipe::from_file(registry, &recipe)?;
-        Ok(Job { recipe, out: folder.to_owned(), device, resume: true })
+        let recipe = Recipe::from_file(registry, &Folder::recipe_of(folder)?)?;
+        Ok(Job { resume: true, ..Job::new(recipe, folder, device) })
     }
 }
 
@@ -86,12 +93,12 @@ pub fn train<R: Registry>(
     job: &Job,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
+    let mut notes = Notes(Vec::new());
+    let (parts, recipe) = prepare(registry, job, &mut notes)?;
     let folder = if job.resume { Folder::existing(&job.out)? } else { Folder::create(&job.out)? };
     let mut observer = folder.journal(observer)?;
     let observer: &mut dyn Observer = &mut observer;
-
-    let parts = Parts::open(&job.recipe)?;
-    let recipe = fitted(&job.recipe, &parts.splits, observer);
+    notes.0.iter().for_each(|note| observer.event(Event::Note(note)));
     if !job.resume {
         folder.write_recipe(&recipe)?;
     }
@@ -118,7 +125,7 @@ pub fn train<R: Registry>(
         resumed_at: run.resumed.then_some(run.state.progress.steps),
     }));
 
-    let stopped = run.go(&parts, observer)?;
+    let stopped = run.go(&parts, observer).inspect_err(|error| run.give_up(error))?;
     let Run { recipe, state, .. } = run;
     let seconds =
         state.history.iter().map(|row| row.seconds).sum::<f64>() + state.progress.running.seconds;
@@ -128,21 +135,39 @@ pub fn train<R: Registry>(
         return Ok(Outcome { evaluation: None, seconds, run, checkpoint, stopped });
     }
 
-    let best = Subject::Checkpoint(folder.best());
-    let data = recipe.data.as_ref().map(Path::new);
     let device = job.device.clone().inner();
-    let evaluation = classification::evaluate(registry, &best, data, "test", &device, observer)?;
+    let best = Subject::Checkpoint(folder.best()).load(registry, &device)?;
+    let evaluation = best.evaluate(&parts.splits, "test", &device, observer)?;
     folder.write_evaluation(&evaluation)?;
     let ended = Ended {
         folder: &folder,
         recipe: &recipe,
         state: &state,
+        source: &parts.splits.source,
         test: &*parts.splits.test,
         evaluation: &evaluation,
         stopped,
     };
-    ended.report(&best.load(registry, &device)?.network, &device)?;
+    noted(ended.report(&best.network, &device), observer);
     Ok(Outcome { evaluation: Some(evaluation), seconds, run, checkpoint: folder.best(), stopped })
+}
+
+/// Keeps what was noted before there was a folder to write it in.
+struct Notes(Vec<String>);
+
+impl Observer for Notes {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Note(note) = event {
+            self.0.push(note.to_owned());
+        }
+    }
+}
+
+/// A report that cannot be drawn is worth a line, not the end of a run.
+fn noted(drawn: Result<(), Error>, observer: &mut dyn Observer) {
+    if let Err(error) = drawn {
+        observer.event(Event::Note(&format!("the report is incomplete: {error}")));
+    }
 }
 
 /// A network in training.
@@ -181,7 +206,7 @@ impl<'a, N: Classifier> Run<'a, N> {
             recipe.preprocess.clone(),
         );
 
-        let last = Checkpoint::locate(&folder.last()).ok().filter(|_| job.resume);
+        let last = (job.resume && Checkpoint::exists(&folder.last())).then(|| folder.last());
         if let Some(last) = &last {
             let checkpoint = Checkpoint::read(last)?;
             network = weights::from_bytes(network, checkpoint.model, last)?;
@@ -219,6 +244,11 @@ impl<'a, N: Classifier> Run<'a, N> {
             }
             if !self.epoch(parts, observer)? {
                 self.save(&self.folder.last(), true)?;
+                let status = Status::Stopped("interrupted; continue with --resume".into());
+                noted(
+                    report::refresh(self.folder, &self.recipe, &self.state, None, status),
+                    observer,
+                );
                 return Ok(Stopped::Interrupted);
             }
         }
@@ -266,7 +296,11 @@ impl<'a, N: Classifier> Run<'a, N> {
         let seconds = before + start.elapsed().as_secs_f64();
         self.close_epoch(trained, validation.as_ref(), learning_rate, seconds)?;
         if self.reported.is_none_or(|at| at.elapsed() > REPORT_EVERY) {
-            report::refresh(self.folder, &self.recipe, &self.state, validation.as_ref())?;
+            let (epoch, epochs) = (self.state.progress.epochs, self.recipe.epochs);
+            let status = Status::Running { epoch, epochs };
+            let (recipe, state) = (&self.recipe, &self.state);
+            let drawn = report::refresh(self.folder, recipe, state, validation.as_ref(), status);
+            noted(drawn, observer);
             self.reported = Some(Instant::now());
         }
         observer.event(Event::Epoch(self.state.history.last().expect("an epoch was closed")));
@@ -293,7 +327,11 @@ impl<'a, N: Classifier> Run<'a, N> {
             if !value.is_finite() {
                 let progress = &self.state.progress;
                 let (epoch, step) = (progress.epochs + 1, progress.steps_in_epoch + 1);
-                return Err(Error::Diverged { epoch, step, loss: value });
+                return Err(Error::Diverged {
+                    what: format!("the loss became {value}"),
+                    epoch,
+                    step,
+                });
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
             self.network = self.optimizer.step(learning_rate, self.network.clone(), gradients);
@@ -375,7 +413,23 @@ impl<'a, N: Classifier> Run<'a, N> {
         self.folder.write_results(&self.state.history)
     }
 
+    /// Says in the report why the run ended before its time.
+    fn give_up(&self, error: &Error) {
+        let status = Status::Stopped(format!("ended with an error: {error}"));
+        // The error itself is what the caller hears of.
+        let _ = report::refresh(self.folder, &self.recipe, &self.state, None, status);
+    }
+
     fn save(&self, folder: &Path, with_optimizer: bool) -> Result<(), Error> {
+        if let Some(path) = identity::not_finite(&self.network) {
+            let what = format!("parameter {path} is no longer finite");
+            let progress = &self.state.progress;
+            return Err(Error::Diverged {
+                what,
+                epoch: progress.epochs,
+                step: progress.steps_in_epoch,
+            });
+        }
         let optimizer = with_optimizer.then(|| self.optimizer.into_bytes()).transpose();
         let optimizer = optimizer.map_err(|error| Error::checkpoint(folder, error))?;
         Checkpoint {
@@ -408,7 +462,7 @@ mod tests {
         for change in small.iter().chain(changes) {
             recipe.set(change).unwrap();
         }
-        Job { recipe, out: out.to_owned(), device: Device::default(), resume: false }
+        Job::new(recipe, out, Device::default())
     }
 
     fn last_model(run: &Path) -> Vec<u8> {
@@ -517,6 +571,56 @@ mod tests {
         let hot = ["optimizer.learning_rate=1e30", "schedule.name=constant"];
         let error = train(&Zoo, &job(folder.path(), &hot), &mut Silent).unwrap_err();
         assert!(matches!(error, Error::Diverged { .. }), "{error}");
+
+        // A last step that leaves the finite numbers after a finite loss is not saved either.
+        let fine = job(&folder.path().join("fine"), &["epochs=1"]);
+        train(&Zoo, &fine, &mut Silent).unwrap();
+        let before = last_model(&fine.out);
+        let mut onward = Job::resume(&Zoo, &fine.out, Device::default()).unwrap();
+        for change in ["epochs=2", "optimizer.learning_rate=1e38", "schedule.name=constant"] {
+            onward.recipe.set(change).unwrap();
+        }
+        let error = train(&Zoo, &onward, &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        assert!(last_model(&fine.out) == before);
+        Checkpoint::read(&fine.out.join("checkpoints/last")).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_refused_before_anything_is_written() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        for changes in [&["preprocess.height=32"][..], &["data=\"no such folder\""]] {
+            assert!(train(&Zoo, &job(&out, changes), &mut Silent).is_err(), "{changes:?}");
+            assert!(!out.exists(), "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_last_checkpoint_is_refused_and_not_overwritten() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let first = job(folder.path(), &["epochs=1"]);
+        train(&Zoo, &first, &mut Silent).unwrap();
+        fs::remove_file(folder.path().join("checkpoints/last/SHA256SUMS")).unwrap();
+
+        let mut again = Job::resume(&Zoo, folder.path(), Device::default()).unwrap();
+        again.recipe.set("epochs=2").unwrap();
+        let error = train(&Zoo, &again, &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+    }
+
+    #[test]
+    fn two_processes_cannot_share_a_run() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let first = job(folder.path(), &["epochs=1"]);
+        let held = Folder::create(folder.path()).unwrap();
+        let error = train(&Zoo, &first, &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::RunBusy(_)), "{error}");
+        drop(held);
+        train(&Zoo, &first, &mut Silent).unwrap();
     }
 
     #[test]

@@ -1,18 +1,18 @@
-//! A data set of your own: discs and squares, drawn on demand.
+//! A data set of your own, trained on by kiln's loop: discs and squares, drawn on demand.
 //!
 //! ```text
-//! cargo run --release --example own_dataset
+//! cargo run --release --example own_dataset [RUN_FOLDER]
 //! ```
 //!
 //! A [`Dataset`] says how many samples there are and gives the one at an index. kiln's loader
-//! shuffles, decodes in threads, augments and batches them, and its batches don't depend on how many
+//! shuffles, reads in threads, augments and batches them; its batches don't depend on how many
 //! threads there are. An image that can't be had is an error with a name, never a silent gap.
 
+use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln::burn::optim::{AdamConfig, GradientsParams};
-use kiln::data::{Error, Loader, LoaderConfig, Random};
-use kiln::metrics::Classification;
+use kiln::data::{Error, Random};
 use kiln::prelude::*;
 
 const CLASSES: [&str; 2] = ["disc", "square"];
@@ -54,37 +54,26 @@ impl Dataset for Shapes {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let device = Device::default().autodiff();
-    device.seed(1);
-    let mut options = Zoo.defaults("lenet5")?;
-    options.insert("num_classes".into(), CLASSES.len().into());
-    let mut network = Zoo.build("lenet5", &options, &device)?;
-    let mut optimizer = AdamConfig::new().init();
-
-    let preprocess = Preprocess::plain(1, SIDE, SIDE);
-    let loader = |len, seed, shuffle| {
-        let config = LoaderConfig { batch: 32, shuffle, ..LoaderConfig::default() };
-        Loader::new(Arc::new(Shapes { len, seed }), config, preprocess.clone(), None)
+fn main() -> Result<(), kiln::train::Error> {
+    let shapes = Splits {
+        name: "shapes".into(),
+        classes: CLASSES.map(String::from).into(),
+        train: Arc::new(Shapes { len: 4000, seed: 1 }),
+        test: Arc::new(Shapes { len: 500, seed: 2 }),
+        source: "drawn".into(),
+        preprocess: Preprocess::plain(1, SIDE, SIDE),
     };
-    let training = loader(4000, 1, true)?;
-    for epoch in 0..3 {
-        for batch in training.epoch(epoch, 0) {
-            let batch = batch?;
-            let (_, loss) = network.loss(batch.images(&device), batch.labels(&device), 0.0);
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimizer.step(2e-3, network, gradients);
-        }
-    }
+    let mut recipe = Recipe::defaults(&Zoo, "lenet5")?;
+    recipe.dataset = shapes.name.clone();
+    recipe.preprocess = shapes.preprocess.clone();
+    recipe.epochs = 4;
+    let out: PathBuf = env::args_os().nth(1).map_or_else(|| "runs/shapes".into(), Into::into);
 
-    let (network, device) = (network.valid(), device.without_autodiff());
-    let mut seen = Classification::new(CLASSES.len());
-    let unseen = loader(500, 2, false)?;
-    for batch in unseen.epoch(0, 0) {
-        let batch = batch?;
-        let scores: Vec<f32> = network.forward(batch.images(&device)).into_data().try_to_vec()?;
-        seen.record(&scores, &batch.labels, 0.0);
+    let job = Job { data: Some(shapes), ..Job::new(recipe, out, Device::default()) };
+    let outcome = train(&Zoo, &job, &mut Silent)?;
+    if let Some(result) = outcome.evaluation {
+        println!("{:.1} % of {} unseen shapes right", 100.0 * result.top1, result.samples);
     }
-    println!("{:.1} % of {} unseen shapes right", 100.0 * seen.top1(), seen.samples());
+    println!("report: {}", outcome.run.join("report.html").display());
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! work as for the networks of the zoo.
 
 use std::env;
+use std::path::PathBuf;
 
 use kiln::burn;
 use kiln::models::{Error, options};
@@ -119,13 +120,8 @@ fn main() -> Result<(), kiln::train::Error> {
         name = "adamw"
         learning_rate = 5e-3
     "#;
-    let out = env::args_os().nth(1).map_or_else(|| "runs/pyramid".into(), Into::into);
-    let job = Job {
-        recipe: Recipe::parse(&Mine, "pyramid", recipe)?,
-        out,
-        device: Device::default(),
-        resume: false,
-    };
+    let out: PathBuf = env::args_os().nth(1).map_or_else(|| "runs/pyramid".into(), Into::into);
+    let job = Job::new(Recipe::parse(&Mine, "pyramid", recipe)?, out, Device::default());
     let outcome = train(&Mine, &job, &mut Lines)?;
 
     if let Some(result) = outcome.evaluation {

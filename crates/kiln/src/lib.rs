@@ -22,12 +22,7 @@
 //! # fn main() -> Result<(), kiln::train::Error> {
 //! let mut recipe = Recipe::named(&Zoo, "lenet5")?;
 //! recipe.set("epochs=3")?;
-//! let job = Job {
-//!     recipe,
-//!     out: "runs/digits".into(),
-//!     device: Device::default(),
-//!     resume: false,
-//! };
+//! let job = Job::new(recipe, "runs/digits", Device::default());
 //! let outcome = train(&Zoo, &job, &mut Silent)?;
 //! println!("{:?}", outcome.evaluation.map(|evaluation| evaluation.top1));
 //! # Ok(())
@@ -64,6 +59,10 @@
 //! [`Device`](burn::tensor::Device), as `examples/two_backends.rs` shows. `fetch`, a default too,
 //! brings downloads of data sets.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use burn;
 pub use kiln_data as data;
 pub use kiln_layers as layers;
@@ -76,11 +75,12 @@ pub use kiln_viz as viz;
 pub mod prelude {
     pub use burn::prelude::*;
 
-    pub use crate::data::{Augment, Dataset, Pixels, Preprocess, Sample};
+    pub use crate::data::{Augment, Dataset, Pixels, Preprocess, Sample, Splits};
     pub use crate::layers::{
         Activation, AvgPoolConfig, ConvBlock, ConvBlockConfig, Dense, DenseConfig, MaxPool,
         MaxPoolConfig, Norm, TrainableSubsample, TrainableSubsampleConfig, global_avg_pool,
     };
+    pub use crate::models::lenet5::{LeNet5, LeNet5Config};
     pub use crate::models::{Classifier, Entry, Options, Registry, Task, Zoo, summarize};
     pub use crate::train::{
         Event, Job, Observer, Outcome, Prediction, Recipe, Silent, Stopped, Subject, evaluate,

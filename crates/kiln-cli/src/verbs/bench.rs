@@ -57,8 +57,8 @@ pub struct Bench {
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
     /// Batches to measure; the median counts
-    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_positive)]
-    runs: usize,
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
     #[command(flatten)]
     device: On,
     /// Also show the time of each layer
@@ -103,7 +103,7 @@ impl Bench {
         let images = noise([self.batch, channels, height, width], &device);
 
         let progress = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(1) };
-        progress.set_length((WARM_UP + self.runs) as u64);
+        progress.set_length(WARM_UP as u64 + u64::from(self.runs));
         let tick = || progress.inc(1);
         let mut times = match self.mode {
             Mode::Infer => self.infer(&network, &images, &tick),
@@ -217,7 +217,7 @@ type LayerTime = (String, &'static str, Duration);
 impl Bench {
     /// The median time of each layer, from the end of the one before it.
     fn time_layers<N: Classifier>(&self, network: &N, images: &Tensor<4>) -> Vec<LayerTime> {
-        let runs: Vec<Vec<(String, Layer)>> = (0..WARM_UP + self.runs)
+        let runs: Vec<Vec<(String, Layer)>> = (0..WARM_UP + usize::from(self.runs))
             .map(|_| trace(network, images.clone(), false).1)
             .skip(WARM_UP)
             .collect();

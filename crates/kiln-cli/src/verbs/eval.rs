@@ -68,6 +68,8 @@ impl Eval {
         let mut object = evaluation.json();
         let checkpoint = evaluation.checkpoint.as_deref();
         object["run"] = checkpoint.and_then(run_of).map(|run| run.display().to_string()).into();
+        let confusion = &evaluation.confusion;
+        object["confusion"] = (0..confusion.classes()).map(|class| confusion.row(class)).collect();
         object["checkpoint"] = checkpoint.map(|folder| folder.display().to_string()).into();
         output.result(&object, |to| {
             write_evaluation(&evaluation, to)?;
@@ -80,7 +82,6 @@ impl Eval {
                 ("recall", Side::Right),
                 ("F1", Side::Right),
             ]);
-            let confusion = &evaluation.confusion;
             for class in 0..confusion.classes() {
                 table.row([
                     evaluation.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),

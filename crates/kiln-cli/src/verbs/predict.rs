@@ -125,7 +125,7 @@ impl Predict {
             }
             Ok(())
         })?;
-        if failed > 0 {
+        if failed > 1 {
             output::note(&format!(
                 "{} of {} images could not be read",
                 count(failed as u64),
@@ -162,11 +162,11 @@ fn object(seen: &[Seen]) -> Value {
     json!({ "images": images, "errors": errors })
 }
 
-/// `error` without the path that stands before it anyway.
+/// What `error` says after the path, which stands beside it anyway.
 fn reason(path: &Path, error: &str) -> String {
-    let path = path.display().to_string();
-    let text = error.lines().next().unwrap_or_default();
-    text.strip_prefix(&path).map_or(text, |rest| rest.trim_start_matches([':', ' '])).to_owned()
+    let after = format!("{}: ", path.display());
+    let line = error.lines().next().unwrap_or_default();
+    line.split_once(&after).map_or(line, |(_, reason)| reason).to_owned()
 }
 
 /// The files that the arguments mean, in order and each once: folders are searched recursively,
@@ -269,5 +269,12 @@ mod tests {
     fn a_file_that_is_not_there_stays_for_the_report() {
         assert_eq!(expand(&["nowhere.png".into()]).unwrap(), [Path::new("nowhere.png")]);
         assert!(expand(&["nowhere/*.png".into()]).is_err());
+    }
+
+    #[test]
+    fn a_reason_does_not_repeat_the_path() {
+        let path = Path::new("a.png");
+        assert_eq!(reason(path, "cannot decode a.png: it is a folder"), "it is a folder");
+        assert_eq!(reason(path, "no path\nin here"), "no path");
     }
 }

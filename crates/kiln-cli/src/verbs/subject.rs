@@ -8,7 +8,7 @@ use kiln::train::{Evaluation, Subject};
 use serde_json::Value;
 
 use crate::errors::Failure;
-use crate::numbers::{count, percent, shape};
+use crate::numbers::{count, percent, plural, shape};
 use crate::table::BOLD;
 
 /// Most frequent mistakes shown under a measurement.
@@ -76,9 +76,9 @@ pub fn input_size(
     let channels = channels.map_or(default, |channels| channels as usize);
     match wish {
         Some(wish) if wish[0] != channels => Err(Failure::usage(format!(
-            "{model} takes {channels} channels, --input {} has {}",
-            shape(&wish),
-            wish[0]
+            "{model} takes images of {}, not of {}",
+            plural(channels, "channel"),
+            shape(&wish)
         ))
         .hint(format!("add --set in_channels={}", wish[0]))),
         Some(wish) => Ok(wish),

@@ -1,7 +1,6 @@
 //! `kiln summary`: the layers of a network and what they cost.
 
 use clap::Args;
-use kiln::burn::tensor::Device;
 use kiln::models::{Registry, Zoo, summarize};
 use serde_json::json;
 
@@ -39,7 +38,7 @@ impl Summary {
     pub fn run(self, output: Output) -> Verb {
         let options = model_options(&self.model, &self.set)?;
         let input = input_size(&self.model, &options, self.input)?;
-        let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
+        let device = device::open(Choice::Cpu).or_else(|_| device::open(Choice::Auto))?.device;
         let network = Zoo.build(&self.model, &options, &device)?;
         let summary = summarize(&network, input, &device)?;
 

@@ -3,6 +3,7 @@
 mod choose;
 mod plan;
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -62,8 +63,8 @@ pub struct Train {
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     set: Vec<String>,
     /// Train K times, with this seed and the next ones, and report mean and spread
-    #[arg(long, value_name = "K", value_parser = parse_positive)]
-    seeds: Option<usize>,
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: Option<u16>,
     /// Continue the run in this folder
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
@@ -85,7 +86,7 @@ impl Train {
         if self.dry_run {
             let out = self.resume.clone().or(self.out.clone()).unwrap_or_default();
             let recipe = self.recipe_for(self.resume.as_deref())?;
-            let job = Job { recipe, out, device: opened.device.clone(), resume: false };
+            let job = Job::new(recipe, out, opened.device.clone());
             return plan::show(&kiln::train::plan(&Zoo, &job)?, &opened.words(), output);
         }
 
@@ -124,13 +125,13 @@ impl Train {
         Ok(status(outcome.stopped))
     }
 
-    fn repeatedly(&self, seeds: usize, opened: &Opened, output: Output) -> Verb {
+    fn repeatedly(&self, seeds: u16, opened: &Opened, output: Output) -> Verb {
         let (out, resume) = self.folder()?;
         let base = self.recipe_for(None)?.seed;
-        let mut results: Vec<(Recipe, Outcome)> = Vec::with_capacity(seeds);
+        let mut results: Vec<(Recipe, Outcome)> = Vec::new();
         for number in 0..seeds {
-            let folder = out.join(format!("seed-{}", base + number as u64));
-            let job = self.job(&folder, resume, &opened.device, number as u64)?;
+            let folder = out.join(format!("seed-{}", base.wrapping_add(number.into())));
+            let job = self.job(&folder, resume, &opened.device, number.into())?;
             output.line(&format!(
                 "{BOLD}seed {} ({} of {seeds}){BOLD:#}",
                 job.recipe.seed,
@@ -164,8 +165,11 @@ impl Train {
         };
         let mut object = object(recipe, first);
         object["stopped"] = word(last.stopped).into();
-        object["metrics"] = json!({ "top1": top1.mean, "top5": top5.mean, "loss": loss.mean });
-        object["spread"] = json!({ "top1": top1.std, "top5": top5.std, "loss": loss.std });
+        let measured = results.iter().filter(|(_, outcome)| outcome.evaluation.is_some()).count();
+        if measured > 0 {
+            object["metrics"] = json!({ "top1": top1.mean, "top5": top5.mean, "loss": loss.mean });
+            object["spread"] = json!({ "top1": top1.std, "top5": top5.std, "loss": loss.std });
+        }
         object["seconds"] = results.iter().map(|(_, outcome)| outcome.seconds).sum::<f64>().into();
         object["run"] = out.display().to_string().into();
         object["runs"] =
@@ -173,7 +177,10 @@ impl Train {
         object["seeds"] = results.iter().map(|(recipe, _)| recipe.seed).collect();
 
         output.result(&object, |to| {
-            writeln!(to, "{BOLD}mean of {} seeds ± standard deviation{BOLD:#}", results.len())?;
+            if measured == 0 {
+                return writeln!(to, "no seed was finished; runs  {}", out.display());
+            }
+            writeln!(to, "{BOLD}mean of {measured} seeds ± standard deviation{BOLD:#}")?;
             writeln!(to, "top-1  {} ± {}", percent(top1.mean), percent(top1.std))?;
             writeln!(to, "top-5  {} ± {}", percent(top5.mean), percent(top5.std))?;
             writeln!(to, "loss   {:.4} ± {:.4}", loss.mean, loss.std)?;
@@ -183,8 +190,17 @@ impl Train {
     }
 }
 
+/// Trains. A run that fails before its first step leaves no folder behind, so that the mended
+/// command can use the same one.
 fn go(job: &Job, opened: &Opened, output: Output) -> Result<Outcome, Failure> {
-    Ok(train(&Zoo, job, &mut Progress::new(output, opened.words()))?)
+    let fresh = !job.out.exists();
+    let mut progress = Progress::new(output, opened.words());
+    let result = train(&Zoo, job, &mut progress);
+    if result.is_err() && fresh && !progress.has_started() {
+        // What went wrong is told below; a folder that stays is no second failure.
+        let _ = fs::remove_dir_all(&job.out);
+    }
+    Ok(result?)
 }
 
 fn status(stopped: Stopped) -> u8 {

@@ -54,6 +54,16 @@ fn seeds_give_mean_and_spread() {
 }
 
 #[test]
+fn a_run_that_cannot_begin_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let arguments = ["train", "lenet5", "--weights", "nowhere.pt", "--out", text(&out)];
+    let refused = json(1, arguments);
+    assert!(refused["error"].as_str().unwrap().contains("nowhere.pt"), "{refused}");
+    assert!(!out.exists());
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

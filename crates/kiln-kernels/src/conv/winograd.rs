@@ -48,7 +48,7 @@ pub(super) fn transform(path: Path, weight: &FlexTensor, g: &Geometry) -> Packed
                     width,
                     target.get().add(first * channels + c * width),
                     group,
-                )
+                );
             };
         }
     });

@@ -13,6 +13,7 @@ use burn::tensor::Tensor;
 
 use super::{activation, contiguous, present, tracked, tracked_maybe, weight};
 use crate::activation::Activation;
+use crate::cache;
 use crate::conv::Geometry;
 use crate::dense::kernel::product;
 use crate::dispatch::Path;
@@ -57,7 +58,9 @@ where
     let run = |x: FlexTensor, weight: FlexTensor, bias: FlexTensor| {
         let x = crate::extension::contiguous(&x);
         contiguous(
-            product(Path::best(), &x, &weight, present(bias).as_ref(), activation, sizes),
+            cache::passing(|| {
+                product(Path::best(), &x, &weight, present(bias).as_ref(), activation, sizes)
+            }),
             &[batch, columns],
         )
     };
@@ -76,8 +79,8 @@ where
 }
 
 /// A matrix as a map of one pixel per row.
-fn map(matrix: FlexTensor, [rows, columns]: [usize; 2]) -> FlexTensor {
-    let matrix = crate::extension::contiguous(&matrix);
+fn map(matrix: &FlexTensor, [rows, columns]: [usize; 2]) -> FlexTensor {
+    let matrix = crate::extension::contiguous(matrix);
     let start = matrix.layout().start_offset();
     let shape = crate::layout::layout([rows, columns, 1, 1]);
     matrix.with_layout(Layout::new(shape.shape().clone(), shape.strides().to_vec(), start))
@@ -101,8 +104,8 @@ impl Backward<Flex, 3> for Step {
         let weight = checkpointer.retrieve_node_output::<FlexTensor>(weight);
         let [to_x, to_weight, to_bias] = ops.parents;
         let path = Path::best();
-        let y = y.map(|y| map(y, [batch, columns]));
-        let grad = Map::of(activation::before(path, activation, y, map(grad, [batch, columns])));
+        let y = y.map(|y| map(&y, [batch, columns]));
+        let grad = Map::of(activation::before(path, activation, y, map(&grad, [batch, columns])));
         if let Some(parent) = to_bias {
             grads.register::<Flex>(
                 parent.id,
@@ -114,19 +117,14 @@ impl Backward<Flex, 3> for Step {
             let options = burn::tensor::ops::ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
             let g = Geometry::new([batch, columns, 1, 1], [depth, columns, 1, 1], &options)
                 .expect("positive sizes fit");
-            let sums = weight::gradient(path, &g, &grad, &Map::of(map(x, [batch, depth])));
+            let sums = weight::gradient(path, &g, &grad, &Map::of(map(&x, [batch, depth])));
             grads.register::<Flex>(parent.id, contiguous(sums, &[depth, columns]));
         }
         if let Some(parent) = to_x {
             let grad = crate::extension::contiguous(grad.tensor());
-            let out = product(
-                path,
-                &grad,
-                &weight.transpose(0, 1),
-                None,
-                Activation::Identity,
-                [batch, columns, depth],
-            );
+            let (turned, sizes) = (weight.transpose(0, 1), [batch, columns, depth]);
+            let out =
+                cache::passing(|| product(path, &grad, &turned, None, Activation::Identity, sizes));
             grads.register::<Flex>(parent.id, contiguous(out, &[batch, depth]));
         }
     }

@@ -11,7 +11,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor, Flex};
 use burn::tensor::Tensor;
 
-use super::{activation, present, primitive, tracked, tracked_maybe};
+use super::{Tracked, activation, present, primitive, tracked, tracked_maybe};
 use crate::activation::Activation;
 use crate::dispatch::Path;
 use crate::extension::floats;
@@ -226,10 +226,12 @@ where
     DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
 {
     let tracked = maps.iter().map(tracked::<4, C>).collect::<Option<Vec<_>>>()?;
-    let nodes: [_; N] = tracked.iter().map(|t| t.node()).collect::<Vec<_>>().try_into().ok()?;
+    let nodes: [_; N] =
+        tracked.iter().map(Tracked::<C>::node).collect::<Vec<_>>().try_into().ok()?;
     let channels: Vec<usize> = maps.iter().map(|m| m.dims()[1]).collect();
-    let out =
-        crate::concat::kernel::join(tracked.into_iter().map(|t| t.into_primitive()).collect())?;
+    let out = crate::concat::kernel::join(
+        tracked.into_iter().map(Tracked::<C>::into_primitive).collect(),
+    )?;
     let out = match ConcatStep.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(channels, out),
         OpsKind::UnTracked(prep) => prep.finish(out),

@@ -14,6 +14,7 @@ use burn::tensor::ops::ConvTransposeOptions;
 
 use super::{activation, contiguous, present, primitive, tracked, tracked_maybe, weight};
 use crate::activation::Activation;
+use crate::cache;
 use crate::conv::Geometry;
 use crate::conv::run::forward;
 use crate::conv::transpose::kernel::{Sizes, convolve};
@@ -54,7 +55,9 @@ where
     let shape = [sizes.batch, sizes.channels(), sizes.output[0], sizes.output[1]];
     let run = |x: FlexTensor, weight: FlexTensor, bias: FlexTensor| {
         primitive(
-            convolve(Path::best(), &sizes, x, &weight, present(bias).as_ref(), activation),
+            cache::passing(|| {
+                convolve(Path::best(), &sizes, x, &weight, present(bias).as_ref(), activation)
+            }),
             layout::layout(shape),
         )
     };
@@ -106,8 +109,10 @@ impl Backward<Flex, 3> for Step {
             );
         }
         if let Some(parent) = to_x {
-            let out =
-                forward(path, &g, map.into_tensor(), &weight, None, Activation::Identity, None);
+            let grad = map.into_tensor();
+            let out = cache::passing(|| {
+                forward(path, &g, grad, &weight, None, Activation::Identity, None)
+            });
             grads.register::<Flex>(parent.id, out);
         }
     }

@@ -5,10 +5,10 @@
 //! sum's order does not depend on the threads.
 
 use crate::buffer::Buffer;
-use crate::conv::Geometry;
+use crate::conv::{Algorithm, Geometry};
 use crate::dispatch::{Path, run_kernel};
 use crate::layout::{Map, to_channels_last};
-use crate::parallel::{Shared, for_each, part, threads};
+use crate::parallel::{Shared, for_each, for_ranges, part, threads};
 use crate::simd::{LANES, Simd};
 
 /// Outputs in registers.
@@ -49,6 +49,9 @@ const FEW_CHANNELS: usize = 8;
 
 /// The gradient by a weight [outputs, channels / groups, kernel height, kernel width], in that order.
 pub(crate) fn gradient(path: Path, g: &Geometry, x: &Map, grad: &Map) -> Buffer {
+    if Algorithm::Depthwise.possible(g) && g.groups > 1 {
+        return super::depthwise::gradient(path, g, x, grad);
+    }
     if g.groups > 1 || g.in_channels > FEW_CHANNELS || g.kernel[1] == 1 || g.dilation[1] != 1 {
         let input = Input { pixels: Shared::of(x.pointer()), step: x.step, size: g.input };
         return products(path, g, &input, grad);
@@ -91,7 +94,96 @@ struct Input {
     size: [usize; 2],
 }
 
+/// Six rows of a matrix: sums over few pixels, written straight to their place.
+struct Lines {
+    /// Six floats per pixel.
+    grad: *const f32,
+    x: *const f32,
+    step: usize,
+    pixels: usize,
+    rows: usize,
+    channels: usize,
+    out: *mut f32,
+}
+
+#[inline(always)]
+unsafe fn lines<S: Simd>(a: &Lines) {
+    // SAFETY: every pixel has `channels` floats, `out` `rows` lines of them; the tail goes one by one.
+    unsafe {
+        let mut c = 0;
+        while c + WIDE <= a.channels {
+            let mut acc = [[S::splat(0.0); 2]; ROWS];
+            for p in 0..a.pixels {
+                let x = a.x.add(p * a.step + c);
+                let (x0, x1) = (S::load(x), S::load(x.add(LANES)));
+                for i in 0..ROWS {
+                    let g = S::splat(*a.grad.add(p * ROWS + i));
+                    acc[i][0] = S::fma(g, x0, acc[i][0]);
+                    acc[i][1] = S::fma(g, x1, acc[i][1]);
+                }
+            }
+            for i in 0..ROWS {
+                if i < a.rows {
+                    S::store(a.out.add(i * a.channels + c), acc[i][0]);
+                    S::store(a.out.add(i * a.channels + c + LANES), acc[i][1]);
+                }
+            }
+            c += WIDE;
+        }
+        for c in c..a.channels {
+            for i in 0..a.rows {
+                let mut sum = 0.0;
+                for p in 0..a.pixels {
+                    sum += *a.grad.add(p * ROWS + i) * *a.x.add(p * a.step + c);
+                }
+                *a.out.add(i * a.channels + c) = sum;
+            }
+        }
+    }
+}
+
+/// The gradient of a dense layer's weights, or of a 1×1 convolution over few pixels: its time is that of writing it.
+fn few_pixels(path: Path, g: &Geometry, x: &Input, grad: &Map) -> Buffer {
+    let (pixels, channels) = (g.pixels(), g.in_channels);
+    let mut out = Buffer::new(g.out_channels * channels);
+    let target = Shared::new(out.pointer());
+    let source = Shared::of(grad.pointer());
+    for_ranges(g.out_channels.div_ceil(ROWS), ROWS * channels, |strips| {
+        let mut packed = vec![0f32; pixels * ROWS];
+        for strip in strips {
+            let first = strip * ROWS;
+            let rows = (g.out_channels - first).min(ROWS);
+            for (p, line) in packed.chunks_exact_mut(ROWS).enumerate() {
+                for (i, value) in line[..rows].iter_mut().enumerate() {
+                    // SAFETY: the pixel's channel lies within the map.
+                    *value = unsafe { *source.get().add(p * grad.step + first + i) };
+                }
+            }
+            let args = Lines {
+                grad: packed.as_ptr(),
+                x: x.pixels.get(),
+                step: x.step,
+                pixels,
+                rows,
+                channels,
+                // SAFETY: the rows lie within the buffer and are this task's alone.
+                out: unsafe { target.get().add(first * channels) },
+            };
+            run_kernel!(path, lines(args: &Lines) with (&args));
+        }
+    });
+    out
+}
+
 fn products(path: Path, g: &Geometry, x: &Input, grad: &Map) -> Buffer {
+    let plain = g.taps() == 1
+        && g.groups == 1
+        && g.stride == [1, 1]
+        && g.input == g.output
+        && g.before == [0, 0];
+    if plain && g.pixels() <= 32 {
+        return few_pixels(path, g, x, grad);
+    }
     let (outputs, channels) = (g.out_channels / g.groups, g.in_channels / g.groups);
     let (tall, wide) = (outputs.div_ceil(ROWS), channels.div_ceil(WIDE));
     let pixels = g.pixels();
@@ -205,10 +297,13 @@ fn products(path: Path, g: &Geometry, x: &Input, grad: &Map) -> Buffer {
                 channels * g.taps(),
             )
         };
-        for (c, taps) in out.chunks_exact_mut(g.taps()).enumerate() {
-            for (tap, value) in taps.iter_mut().enumerate() {
-                let strip = (tap * g.groups + group) * wide + c / WIDE;
-                *value = sums[strip * strip_len + row * WIDE + c % WIDE];
+        for (vector, channels) in out.chunks_mut(WIDE * g.taps()).enumerate() {
+            for tap in 0..g.taps() {
+                let strip = (tap * g.groups + group) * wide + vector;
+                let line = &sums[strip * strip_len + row * WIDE..][..WIDE];
+                for (taps, value) in channels.chunks_exact_mut(g.taps()).zip(line) {
+                    taps[tap] = *value;
+                }
             }
         }
     });

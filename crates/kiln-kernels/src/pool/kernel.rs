@@ -243,7 +243,11 @@ unsafe fn hand_back<S: Simd>(
             c += LANES;
         }
         for c in c..len {
-            if let Some(&(_, to)) = window.iter().find(|(from, _)| !(*from.add(c) < *y.add(c))) {
+            // A NaN is not less than anything: it holds the maximum, as in the vectors above.
+            let holds = |from: *const f32| {
+                *from.add(c) >= *y.add(c) || (*from.add(c)).is_nan() || (*y.add(c)).is_nan()
+            };
+            if let Some(&(_, to)) = window.iter().find(|(from, _)| holds(*from)) {
                 *to.add(c) += *g.add(c);
             }
         }

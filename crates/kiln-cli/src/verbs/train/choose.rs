@@ -56,9 +56,9 @@ impl Train {
         }
         let mut recipe = self.recipe_for(begun.then_some(folder))?;
         if !begun {
-            recipe.seed += number;
+            recipe.seed = recipe.seed.wrapping_add(number);
         }
-        Ok(Job { recipe, out: folder.to_owned(), device: device.clone(), resume: begun })
+        Ok(Job { resume: begun, ..Job::new(recipe, folder, device.clone()) })
     }
 
     /// The recipe that the command line describes, or of a run that was begun its own.
@@ -70,8 +70,11 @@ impl Train {
             let name = self.recipe.as_ref().ok_or_else(|| Failure::usage("RECIPE is missing"))?;
             return self.changed(self.named(name)?);
         };
-        let own = Job::resume(&Zoo, folder, Device::default())?.recipe;
         let file = folder.join("recipe.toml");
+        if !file.is_file() {
+            return Err(kiln::train::Error::NoRun(folder.to_owned()).into());
+        }
+        let own = Recipe::from_file(&Zoo, &file)?;
         if let Some(name) = &self.recipe {
             let named = self.named(name)?;
             if named.model != own.model {
@@ -95,7 +98,8 @@ impl Train {
             return Ok(own);
         }
         let (before, after) = (own.to_toml(), changed.to_toml());
-        let differs = before.lines().find(|line| !after.contains(line)).unwrap_or_default();
+        let differs = before.lines().find(|line| !after.lines().any(|other| other == *line));
+        let differs = differs.unwrap_or_default();
         let weights = folder.join("checkpoints/last/model.safetensors");
         Err(Failure::usage(format!(
             "--resume goes on with the run's own recipe, and {} has `{differs}`",
@@ -134,9 +138,7 @@ impl Train {
         if let Some(seed) = self.seed {
             recipe.seed = seed;
         }
-        for assignment in &self.set {
-            recipe.set(assignment)?;
-        }
+        recipe.set_all(&self.set)?;
         Ok(recipe)
     }
 

@@ -57,7 +57,7 @@ fn naive(
                         );
                     }
                     out.push(match activation {
-                        Activation::Relu if !(sum > 0.0) && !sum.is_nan() => 0.0,
+                        Activation::Relu if sum <= 0.0 => 0.0,
                         Activation::LeakyRelu(slope) if sum < 0.0 => f64::from(slope) * sum,
                         Activation::Tanh => sum.tanh(),
                         _ => sum,
@@ -69,6 +69,7 @@ fn naive(
     out
 }
 
+#[allow(clippy::too_many_arguments)]
 fn compute(
     path: Path,
     algorithm: Algorithm,
