@@ -151,8 +151,8 @@ impl Backend {
         match self {
             Backend::Cuda => "install NVIDIA's driver and the CUDA toolkit, or use --device cpu",
             _ if cfg!(target_os = "linux") => {
-                "install a Vulkan driver (Debian, Ubuntu: mesa-vulkan-drivers; Fedora: \
-                 mesa-vulkan-drivers; NVIDIA cards: NVIDIA's own driver), or use --device cpu"
+                "install a Vulkan driver (Debian, Ubuntu, Fedora: mesa-vulkan-drivers; NVIDIA \
+                 cards: NVIDIA's own driver), or use --device cpu"
             }
             _ if cfg!(windows) => "install the graphics card maker's driver, or use --device cpu",
             _ => "update the system, which brings the graphics driver, or use --device cpu",
@@ -194,8 +194,7 @@ pub fn open(choice: Choice) -> Result<Opened, Failure> {
             )));
     }
     backend.open().map_err(|reason| {
-        Failure::failed(format!("--device {name}: no adapter answers: {reason}"))
-            .hint(backend.remedy())
+        Failure::failed(format!("--device {name}: {reason}")).hint(backend.remedy())
     })
 }
 
@@ -268,13 +267,17 @@ mod gpu {
 
     #[cfg(feature = "wgpu")]
     pub fn wgpu(backend: Backend, api: Api) -> Result<Opened, String> {
+        use kiln::burn::tensor::wgpu::WgpuInitError;
         use kiln::burn::tensor::wgpu::wgpu::DeviceType;
 
         quietly(|| {
             let (device, setup) = Device::wgpu_options()
                 .graphics_api(api)
                 .init_with_setup()
-                .map_err(|error| first_line(&error.to_string()))?;
+                .map_err(|error| match error {
+                    WgpuInitError::AdapterUnavailable { message, .. } => first_line(&message),
+                    other => first_line(&other.to_string()),
+                })?;
             let info = setup.adapter.get_info();
             Ok(Opened {
                 device,

@@ -5,6 +5,11 @@
 //! `--cpu` counts the main thread's processor time instead of the wall clock (Linux): on a busy machine, with
 //! `RAYON_NUM_THREADS=1`, it is the steadier number.
 
+// The processor clock is a call into the C library.
+#![allow(unsafe_code)]
+// Shapes and options of a layer are its arguments.
+#![allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -118,7 +123,6 @@ impl Pass {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn conv(
         &mut self,
         x: Tensor<4>,

@@ -79,6 +79,7 @@ pub fn plain() -> bool {
 ///
 /// The kernel and all it calls must be `#[inline(always)]`, so that its body lands inside the function that carries the
 /// instruction set.
+#[cfg(feature = "flex")]
 macro_rules! run_kernel {
     ($path:expr, $kernel:ident($($arg:ident: $type:ty),* $(,)?) with ($($value:expr),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]
@@ -97,4 +98,5 @@ macro_rules! run_kernel {
         }
     }};
 }
+#[cfg(feature = "flex")]
 pub(crate) use run_kernel;

@@ -15,6 +15,12 @@
 //! The matrix kernel holds six rows of two vectors in registers and takes its left side through pointers, so that no
 //! input is unrolled; see the private modules `gemm`, `conv` and `pack`.
 
+// The one crate that may; every block says why it is sound.
+#![allow(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+// Register blocks are walked by index in several arrays at once; iterators would hide that.
+#![allow(clippy::needless_range_loop)]
+
 mod activation;
 mod add;
 #[cfg(feature = "flex")]
@@ -42,8 +48,9 @@ mod parallel;
 mod pool;
 mod resize;
 mod scale;
+#[cfg(feature = "flex")]
 mod simd;
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod testing;
 
 pub use activation::{Activation, activate};

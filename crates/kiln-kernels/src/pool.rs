@@ -4,6 +4,8 @@ use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "flex")]
+pub(crate) mod global;
+#[cfg(feature = "flex")]
 pub(crate) mod kernel;
 
 /// The largest value of each window; NaN where a window holds one.
@@ -56,7 +58,7 @@ pub fn avg_pool2d(x: Tensor<4>, options: AvgPoolOptions<2>) -> Tensor<4> {
 #[must_use]
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if let Some(out) = kernel::global(&x) {
+    if let Some(out) = global::global(&x) {
         return out;
     }
     #[cfg(feature = "flex")]

@@ -137,9 +137,10 @@ pub(crate) mod kernel {
                     from: unsafe { source.get().cast_const().add(pixel * x.step) },
                     step: x.step,
                     scale: scale[row / x.height * x.channels..].as_ptr(),
-                    // SAFETY: the residual has the map's shape.
-                    residual: residual
-                        .map_or(std::ptr::null(), |r| unsafe { r.pointer().add(pixel * r.step) }),
+                    residual: residual.map_or(std::ptr::null(), |r| {
+                        // SAFETY: the residual has the map's shape.
+                        unsafe { r.pointer().add(pixel * r.step) }
+                    }),
                     residual_step: residual.map_or(0, |r| r.step),
                     // SAFETY: the row lies within the output.
                     out: unsafe { target.get().add(pixel * x.channels) },

@@ -17,6 +17,7 @@ mod plan;
 mod predict;
 mod recipe;
 mod report;
+mod run;
 mod schedule;
 mod train;
 

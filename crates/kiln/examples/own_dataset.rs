@@ -66,7 +66,11 @@ fn main() -> Result<(), kiln::train::Error> {
     let mut recipe = Recipe::defaults(&Zoo, "lenet5")?;
     recipe.dataset = shapes.name.clone();
     recipe.preprocess = shapes.preprocess.clone();
-    recipe.epochs = 4;
+    for choice in
+        ["epochs=5", "batch_size=32", "optimizer.name=adam", "optimizer.learning_rate=3e-3"]
+    {
+        recipe.set(choice)?;
+    }
     let out: PathBuf = env::args_os().nth(1).map_or_else(|| "runs/shapes".into(), Into::into);
 
     let job = Job { data: Some(shapes), ..Job::new(recipe, out, Device::default()) };

@@ -58,7 +58,15 @@ fn shared(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let shelf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kiln-cli-{key}"));
     let ready = shelf.join(name);
     let part = shelf.join(format!("{name}.part"));
-    fs::create_dir_all(&shelf).unwrap();
+    if fs::create_dir(&shelf).is_ok() {
+        // What earlier builds left.
+        let shelves = fs::read_dir(env!("CARGO_TARGET_TMPDIR")).unwrap().flatten();
+        for old in shelves.filter(|it| it.path() != shelf) {
+            if old.file_name().to_string_lossy().starts_with("kiln-cli-") {
+                let _ = fs::remove_dir_all(old.path());
+            }
+        }
+    }
 
     if !ready.exists() && fs::create_dir(&part).is_ok() {
         make(&part);

@@ -102,29 +102,3 @@ fn real_odd_images_give_pixels_or_an_error_that_names_the_file() {
     println!("{read} images read, {refused} files refused");
     assert!(read > 100);
 }
-
-/// Prints images per second, the best of three epochs; run it with `--run-ignored all --no-capture` on a quiet machine.
-#[test]
-#[ignore = "a measurement"]
-fn real_mnist_loads_faster_than_it_trains() {
-    let Some(folder) = real("mnist") else { return };
-    let digits = open("mnist", Some(&folder)).unwrap();
-    let distorted = Augment { shift: 2.0, rotate: 15.0, scale: 0.15, shear: 10.0 };
-    for workers in [0, 1, 2] {
-        for augment in [None, Some(distorted)] {
-            let config =
-                LoaderConfig { batch: 64, workers, shuffle: true, ..LoaderConfig::default() };
-            let loader =
-                Loader::new(digits.train.clone(), config, digits.preprocess.clone(), augment)
-                    .unwrap();
-            let rate = |epoch| {
-                let start = Instant::now();
-                let images: usize = loader.epoch(epoch, 0).map(|batch| batch.unwrap().len()).sum();
-                images as f64 / start.elapsed().as_secs_f64()
-            };
-            let rate = (0..3).map(rate).fold(0.0, f64::max);
-            println!("{workers} workers, augmented {}: {rate:.0} images/s", augment.is_some());
-            assert!(rate > 30_000.0);
-        }
-    }
-}

@@ -2,7 +2,6 @@
 //! machine's mood.
 
 use super::Geometry;
-use crate::simd::LANES;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +16,8 @@ pub enum Algorithm {
     Depthwise,
 }
 
+/// Winograd's transforms take whole vectors of channels.
+const VECTOR: usize = 8;
 /// Up to this many channels, kernel rows are worth a padded copy of the input.
 const FEW_CHANNELS: usize = 8;
 /// Multiply-adds in which a core reads one byte of weights from the third-level cache, and from memory.
@@ -66,8 +67,8 @@ impl Algorithm {
                     && g.stride == [1, 1]
                     && g.dilation == [1, 1]
                     && g.groups == 1
-                    && g.in_channels.is_multiple_of(LANES)
-                    && g.out_channels.is_multiple_of(LANES)
+                    && g.in_channels.is_multiple_of(VECTOR)
+                    && g.out_channels.is_multiple_of(VECTOR)
             }
         }
     }

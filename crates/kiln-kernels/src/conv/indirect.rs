@@ -224,9 +224,10 @@ pub(crate) fn pointwise(
                 out: unsafe { out.pointer.get().add(rows.start * out.step) },
                 step: out.step,
                 bias: epilogue.bias.as_ptr(),
-                // SAFETY: the residual has the output's shape.
-                residual: residual
-                    .map_or(std::ptr::null(), |r| unsafe { r.pointer().add(rows.start * r.step) }),
+                residual: residual.map_or(std::ptr::null(), |r| {
+                    // SAFETY: the residual has the output's shape.
+                    unsafe { r.pointer().add(rows.start * r.step) }
+                }),
                 residual_step: residual.map_or(0, |r| r.step),
                 activation: epilogue.activation,
             },

@@ -82,7 +82,7 @@ where
 {
     let x = tracked::<4, C>(x)?;
     let node = x.node();
-    let out = crate::activation::flex(&x.into_primitive(), activation)?;
+    let out = crate::activation::whole(&x.into_primitive(), activation)?;
     let out = match ActivateStep.prepare::<C>([node]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((out.clone(), activation), out),
         OpsKind::UnTracked(prep) => prep.finish(out),

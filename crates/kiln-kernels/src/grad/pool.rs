@@ -17,7 +17,8 @@ use crate::buffer::Buffer;
 use crate::dispatch::Path;
 use crate::layout::{self, Map};
 use crate::parallel::{Shared, for_ranges};
-use crate::pool::kernel::{self, Windows};
+use crate::pool::global;
+use crate::pool::kernel::Windows;
 
 /// Maximum pooling in the graph; nothing where burn's operations must do.
 pub(crate) fn max_pool2d(x: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<Tensor<4>> {
@@ -135,7 +136,7 @@ where
     let shape = x.dims();
     let x = tracked::<4, C>(x)?;
     let node = x.node();
-    let out = kernel::global_map(Path::best(), &Map::of(x.into_primitive()));
+    let out = global::global_map(Path::best(), &Map::of(x.into_primitive()));
     let out = primitive(out, layout::layout([shape[0], shape[1], 1, 1]));
     let out = match GlobalStep.prepare::<C>([node]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(shape, out),

@@ -1,0 +1,303 @@
+//! A network in training: its steps, epochs and checkpoints.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use kiln_data::{Batch, Loader, Policy};
+use kiln_models::{Classifier, Registry, weights};
+use kiln_viz::Status;
+
+use crate::checkpoint::{Running, State};
+use crate::classification::{self, Measure};
+use crate::folder::Folder;
+use crate::parts::Parts;
+use crate::{
+    Checkpoint, EpochRow, Error, Event, Job, Observer, Recipe, Step, Stopped, identity, report,
+};
+
+/// A report under way is drawn at the end of an epoch, but not more often than this.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// A network in training.
+pub(crate) struct Run<'a, N> {
+    folder: &'a Folder,
+    pub(crate) recipe: Recipe,
+    device: Device,
+    pub(crate) network: N,
+    optimizer: ModuleOptimizer,
+    pub(crate) loader: Loader,
+    pub(crate) state: State,
+    pub(crate) resumed: bool,
+    /// When the report was last drawn.
+    reported: Option<Instant>,
+}
+
+impl<'a, N: Classifier> Run<'a, N> {
+    pub(crate) fn new<R: Registry<Network = N>>(
+        registry: &R,
+        folder: &'a Folder,
+        recipe: Recipe,
+        parts: &Parts,
+        job: &Job,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, Error> {
+        let device = job.device.clone().autodiff();
+        device.seed(identity::mix(recipe.seed, 0));
+        let network = registry.build(&recipe.model, &recipe.options, &device)?;
+        let mut network = identity::by_path(network);
+        let mut optimizer = recipe.optimizer.init(&network);
+        let mut state = State::new(
+            &recipe.model,
+            recipe.options.clone(),
+            &recipe.dataset,
+            parts.splits.classes.clone(),
+            recipe.preprocess.clone(),
+        );
+
+        let last = (job.resume && Checkpoint::exists(&folder.last())).then(|| folder.last());
+        if let Some(last) = &last {
+            let checkpoint = Checkpoint::read(last)?;
+            network = weights::from_bytes(network, checkpoint.model, last)?;
+            let bytes = checkpoint.optimizer.ok_or_else(|| {
+                Error::checkpoint(last, "it has no optimizer state, so training cannot go on")
+            })?;
+            optimizer = optimizer
+                .from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
+                .map_err(|error| Error::checkpoint(last, format!("optimizer state: {error}")))?;
+            state = checkpoint.state;
+        } else if let Some(file) = &recipe.weights {
+            let keys = registry.keys(&recipe.model);
+            let report;
+            (network, report) = weights::load(network, Path::new(file), keys)?;
+            if report.loaded.is_empty() {
+                return Err(Error::recipe(
+                    file,
+                    format!("no weight fits {}: {report}", recipe.model),
+                ));
+            }
+            observer.event(Event::Note(&format!("{file}: {report}")));
+        }
+
+        let loader = parts.loader(&recipe)?;
+        let resumed = last.is_some();
+        let reported = None;
+        Ok(Run { folder, recipe, device, network, optimizer, loader, state, resumed, reported })
+    }
+
+    /// Trains until the end or until `observer` interrupts.
+    pub(crate) fn go(
+        &mut self,
+        parts: &Parts,
+        observer: &mut dyn Observer,
+    ) -> Result<Stopped, Error> {
+        while self.state.progress.epochs < self.recipe.epochs {
+            if self.out_of_patience() {
+                return Ok(Stopped::Early);
+            }
+            if !self.epoch(parts, observer)? {
+                self.save(&self.folder.last(), true)?;
+                let status = Status::Stopped("interrupted; continue with --resume".into());
+                noted(
+                    report::refresh(self.folder, &self.recipe, &self.state, None, status),
+                    observer,
+                );
+                return Ok(Stopped::Interrupted);
+            }
+        }
+        Ok(Stopped::Finished)
+    }
+
+    /// Whether the validation result has not improved for `stop.patience` epochs.
+    fn out_of_patience(&self) -> bool {
+        let progress = &self.state.progress;
+        let patience = self.recipe.stop.patience;
+        patience > 0 && progress.epochs >= progress.best_epoch + patience
+    }
+
+    /// The rest of the epoch under way; `false` if `observer` interrupted it.
+    fn epoch(&mut self, parts: &Parts, observer: &mut dyn Observer) -> Result<bool, Error> {
+        let steps = self.loader.batches();
+        let epoch = self.state.progress.epochs;
+        let before = self.state.progress.running.seconds;
+        let start = Instant::now();
+        let mut learning_rate = 0.0;
+        for batch in self.loader.epoch(epoch as u64, self.state.progress.steps_in_epoch) {
+            let batch = batch?;
+            learning_rate = self.recipe.learning_rate(self.state.progress.steps, steps);
+            self.step(&batch, learning_rate, observer)?;
+
+            let progress = &mut self.state.progress;
+            progress.running.seconds = before + start.elapsed().as_secs_f64();
+            let running = progress.running;
+            observer.event(Event::Step(Step {
+                epoch: epoch + 1,
+                epochs: self.recipe.epochs,
+                step: progress.steps_in_epoch,
+                steps,
+                loss: running.loss_sum / running.seen.max(1) as f64,
+                learning_rate,
+                images_per_second: running.seen as f64 / running.seconds,
+            }));
+            if progress.steps_in_epoch < steps && observer.interrupted() {
+                return Ok(false);
+            }
+        }
+
+        let trained = self.state.progress.running;
+        let validation = self.validate(parts, observer)?;
+        let seconds = before + start.elapsed().as_secs_f64();
+        self.close_epoch(trained, validation.as_ref(), learning_rate, seconds)?;
+        if self.reported.is_none_or(|at| at.elapsed() > REPORT_EVERY) {
+            let (epoch, epochs) = (self.state.progress.epochs, self.recipe.epochs);
+            let status = Status::Running { epoch, epochs };
+            let (recipe, state) = (&self.recipe, &self.state);
+            let drawn = report::refresh(self.folder, recipe, state, validation.as_ref(), status);
+            noted(drawn, observer);
+            self.reported = Some(Instant::now());
+        }
+        observer.event(Event::Epoch(self.state.history.last().expect("an epoch was closed")));
+        Ok(self.state.progress.epochs == self.recipe.epochs || !observer.interrupted())
+    }
+
+    /// One optimizer step on `batch`.
+    fn step(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        for sample in &batch.skipped {
+            observer.event(Event::Skipped { name: &sample.name, reason: &sample.reason });
+        }
+        if !batch.labels.is_empty() {
+            self.device.seed(identity::mix(self.recipe.seed, self.state.progress.steps + 1));
+            let (images, targets) = (batch.images(&self.device), batch.labels(&self.device));
+            let (scores, loss) = self.network.loss(images, targets, self.recipe.loss.smoothing);
+            let classes = self.state.classes.len();
+            let scores = classification::scores(scores.inner(), classes)?;
+            let value: f32 = loss.clone().into_scalar();
+            if !value.is_finite() {
+                let progress = &self.state.progress;
+                let (epoch, step) = (progress.epochs + 1, progress.steps_in_epoch + 1);
+                return Err(Error::Diverged {
+                    what: format!("the loss became {value}"),
+                    epoch,
+                    step,
+                });
+            }
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+            self.network = self.optimizer.step(learning_rate, self.network.clone(), gradients);
+
+            let running = &mut self.state.progress.running;
+            running.loss_sum += f64::from(value) * batch.labels.len() as f64;
+            running.right += scores
+                .chunks_exact(classes)
+                .zip(&batch.labels)
+                .filter(|&(row, &label)| kiln_metrics::best(row) == Some(label))
+                .count();
+            running.seen += batch.labels.len();
+        }
+        let progress = &mut self.state.progress;
+        progress.running.skipped += batch.skipped.len();
+        progress.steps += 1;
+        progress.steps_in_epoch += 1;
+        Ok(())
+    }
+
+    fn validate(
+        &self,
+        parts: &Parts,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Measure>, Error> {
+        let Some(part) = &parts.validation else { return Ok(None) };
+        classification::measure(
+            &self.network.valid(),
+            part.clone(),
+            &self.recipe.preprocess,
+            self.state.classes.len(),
+            Policy::Skip,
+            &self.device.clone().inner(),
+            observer,
+        )
+        .map(Some)
+    }
+
+    /// Writes down what the epoch gave: history, checkpoints, `results.csv`.
+    fn close_epoch(
+        &mut self,
+        trained: Running,
+        validation: Option<&Measure>,
+        learning_rate: f64,
+        seconds: f64,
+    ) -> Result<(), Error> {
+        let top1 = validation.map(|measure| measure.totals.top1());
+        let best_before = match self.state.progress.best_epoch {
+            0 => None,
+            epoch => self.state.history[epoch - 1].validation_top1,
+        };
+        // Without a validation part the last epoch is the best.
+        let best = top1.is_none() || top1 > best_before;
+        let seen = trained.seen.max(1) as f64;
+
+        let progress = &mut self.state.progress;
+        progress.epochs += 1;
+        progress.steps_in_epoch = 0;
+        progress.running = Running::default();
+        if best {
+            progress.best_epoch = progress.epochs;
+        }
+        self.state.history.push(EpochRow {
+            epoch: progress.epochs,
+            train_loss: trained.loss_sum / seen,
+            train_top1: trained.right as f64 / seen,
+            validation_loss: validation.map(|measure| measure.totals.loss()),
+            validation_top1: top1,
+            learning_rate,
+            images_per_second: trained.seen as f64 / trained.seconds,
+            seconds,
+            skipped: trained.skipped,
+            best,
+        });
+        if best {
+            self.save(&self.folder.best(), false)?;
+        }
+        self.save(&self.folder.last(), true)?;
+        self.folder.write_results(&self.state.history)
+    }
+
+    /// Says in the report why the run ended before its time.
+    pub(crate) fn give_up(&self, error: &Error) {
+        let status = Status::Stopped(format!("ended with an error: {error}"));
+        // The error itself is what the caller hears of.
+        let _ = report::refresh(self.folder, &self.recipe, &self.state, None, status);
+    }
+
+    fn save(&self, folder: &Path, with_optimizer: bool) -> Result<(), Error> {
+        if let Some(path) = identity::not_finite(&self.network) {
+            let what = format!("parameter {path} is no longer finite");
+            let progress = &self.state.progress;
+            return Err(Error::Diverged {
+                what,
+                epoch: progress.epochs,
+                step: progress.steps_in_epoch,
+            });
+        }
+        let optimizer = with_optimizer.then(|| self.optimizer.into_bytes()).transpose();
+        let optimizer = optimizer.map_err(|error| Error::checkpoint(folder, error))?;
+        Checkpoint {
+            state: self.state.clone(),
+            model: weights::to_bytes(&self.network),
+            optimizer: optimizer.map(|bytes| bytes.to_vec()),
+        }
+        .write(folder)
+    }
+}
+
+/// A report that cannot be drawn is worth a line, not the end of a run.
+pub(crate) fn noted(drawn: Result<(), Error>, observer: &mut dyn Observer) {
+    if let Err(error) = drawn {
+        observer.event(Event::Note(&format!("the report is incomplete: {error}")));
+    }
+}
