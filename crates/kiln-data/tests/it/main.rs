@@ -3,9 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use kiln_data::{Augment, Dataset, Loader, LoaderConfig, check, decode, open};
+use kiln_data::{Dataset, check, decode, open};
 
 /// The folder `name` of the real data, if it is there.
 fn real(name: &str) -> Option<PathBuf> {
