@@ -2,7 +2,7 @@
 //!
 //! The order of an epoch is drawn from (seed, epoch), the changes of a sample from (seed, epoch, its index), so an
 //! epoch is the same with any number of workers and can be entered at any batch. Workers may run ahead of the reader by
-//! [`LoaderConfig::prefetch`] batches and no more, which bounds memory.
+//! [`LoaderConfig::prefetch`] batches (or one each, if there are more workers), which bounds memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

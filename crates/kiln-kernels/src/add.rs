@@ -7,7 +7,7 @@ use crate::activation::Activation;
 /// `activation(x + y)`, channels-last.
 ///
 /// # Shapes
-/// - x, y and output: [batch, channels, height, width]
+/// - x, y and output: `[batch, channels, height, width]`
 ///
 /// # Panics
 /// If the shapes differ (beyond what burn broadcasts).

@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 /// The maps side by side in their channels.
 ///
 /// # Shapes
-/// - maps: [batch, channels of each, height, width]
-/// - output: [batch, sum of the channels, height, width]
+/// - maps: `[batch, channels of each, height, width]`
+/// - output: `[batch, sum of the channels, height, width]`
 ///
 /// # Panics
 /// If there is none, or batch, height or width differ.

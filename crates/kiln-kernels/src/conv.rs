@@ -115,10 +115,10 @@ impl Geometry {
 /// [`set_exact`](crate::set_exact); there a NaN or an infinity in the input reaches its whole tile of 4×4 outputs as NaN.
 ///
 /// # Shapes
-/// - x: [batch, channels, height, width]
-/// - weight: [out channels, channels / groups, kernel height, kernel width]
-/// - bias: [out channels]
-/// - residual and output: [batch, out channels, out height, out width]
+/// - x: `[batch, channels, height, width]`
+/// - weight: `[out channels, channels / groups, kernel height, kernel width]`
+/// - bias: `[out channels]`
+/// - residual and output: `[batch, out channels, out height, out width]`
 ///
 /// # Panics
 /// If the shapes do not fit together.

@@ -8,10 +8,10 @@ use crate::activation::Activation;
 /// `activation(x · weight + bias)`.
 ///
 /// # Shapes
-/// - x: [batch, features in]
-/// - weight: [features in, features out], as burn keeps it
-/// - bias: [features out]
-/// - output: [batch, features out]
+/// - x: `[batch, features in]`
+/// - weight: `[features in, features out]`, as burn keeps it
+/// - bias: `[features out]`
+/// - output: `[batch, features out]`
 ///
 /// # Panics
 /// If the shapes do not fit together.

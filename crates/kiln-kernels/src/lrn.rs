@@ -19,7 +19,7 @@ pub struct Lrn {
 /// `x / (k + alpha · mean of squares over the window)^beta`; the window of an even size reaches one channel further up.
 ///
 /// # Shapes
-/// - x and output: [batch, channels, height, width]
+/// - x and output: `[batch, channels, height, width]`
 ///
 /// # Panics
 /// If the window's size is zero.

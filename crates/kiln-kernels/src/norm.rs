@@ -9,8 +9,8 @@ use crate::activation::Activation;
 /// variance, which are returned too, for the running statistics; they carry no gradient.
 ///
 /// # Shapes
-/// - x, residual and output: [batch, channels, height, width]
-/// - gamma, beta, mean, variance: [channels]
+/// - x, residual and output: `[batch, channels, height, width]`
+/// - gamma, beta, mean, variance: `[channels]`
 ///
 /// # Panics
 /// If the shapes do not fit together.

@@ -11,8 +11,8 @@ pub(crate) mod kernel;
 /// The largest value of each window; NaN where a window holds one.
 ///
 /// # Shapes
-/// - x: [batch, channels, height, width]
-/// - output: [batch, channels, out height, out width]
+/// - x: `[batch, channels, height, width]`
+/// - output: `[batch, channels, out height, out width]`
 ///
 /// # Panics
 /// If a window does not fit into the padded input.
@@ -32,8 +32,8 @@ pub fn max_pool2d(x: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
 /// The mean of each window.
 ///
 /// # Shapes
-/// - x: [batch, channels, height, width]
-/// - output: [batch, channels, out height, out width]
+/// - x: `[batch, channels, height, width]`
+/// - output: `[batch, channels, out height, out width]`
 ///
 /// # Panics
 /// If a window does not fit into the padded input.
@@ -53,8 +53,8 @@ pub fn avg_pool2d(x: Tensor<4>, options: AvgPoolOptions<2>) -> Tensor<4> {
 /// The mean of each channel.
 ///
 /// # Shapes
-/// - x: [batch, channels, height, width]
-/// - output: [batch, channels, 1, 1]
+/// - x: `[batch, channels, height, width]`
+/// - output: `[batch, channels, 1, 1]`
 #[must_use]
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]

@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, module};
 /// Changes the height and width of a map.
 ///
 /// # Shapes
-/// - x: [batch, channels, height, width]
-/// - output: [batch, channels, new height, new width]
+/// - x: `[batch, channels, height, width]`
+/// - output: `[batch, channels, new height, new width]`
 ///
 /// # Panics
 /// If the options name not exactly one of output size and scale factor.

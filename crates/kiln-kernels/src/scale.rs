@@ -7,8 +7,8 @@ use crate::activation::Activation;
 /// `activation(x · scale + residual)`, the scale spread over height and width.
 ///
 /// # Shapes
-/// - x, residual and output: [batch, channels, height, width]
-/// - scale: [batch, channels, 1, 1]
+/// - x, residual and output: `[batch, channels, height, width]`
+/// - scale: `[batch, channels, 1, 1]`
 ///
 /// # Panics
 /// If the shapes do not fit together.

@@ -107,6 +107,8 @@ impl ConvBlockConfig {
 }
 
 impl ConvBlock {
+    /// Convolves, normalizes and activates `x`.
+    ///
     /// # Shapes
     ///
     /// - `x`: `[batch, channels_in, height, width]`

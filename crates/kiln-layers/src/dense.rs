@@ -47,6 +47,8 @@ impl DenseConfig {
 }
 
 impl Dense {
+    /// Maps each row of features.
+    ///
     /// # Shapes
     ///
     /// - `x`: `[batch, features_in]`

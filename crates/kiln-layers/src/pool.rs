@@ -79,6 +79,8 @@ impl AvgPoolConfig {
 }
 
 impl MaxPool {
+    /// Takes the largest value of each window.
+    ///
     /// # Shapes
     ///
     /// - `x`: `[batch, channels, height, width]`
@@ -94,6 +96,8 @@ impl MaxPool {
 }
 
 impl AvgPool {
+    /// Takes the mean of each window.
+    ///
     /// # Shapes
     ///
     /// - `x`: `[batch, channels, height, width]`

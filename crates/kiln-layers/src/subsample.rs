@@ -58,6 +58,8 @@ impl TrainableSubsampleConfig {
 }
 
 impl TrainableSubsample {
+    /// Averages each window, scales and shifts each map, and activates.
+    ///
     /// # Shapes
     ///
     /// - `x`: `[batch, channels, height, width]`

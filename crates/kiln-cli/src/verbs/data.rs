@@ -82,6 +82,9 @@ enum Action {
         /// Folder with the data set; without it the embedded sample is converted
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        /// Convert only this part: train or test
+        #[arg(long, value_name = "NAME")]
+        split: Option<String>,
     },
 }
 

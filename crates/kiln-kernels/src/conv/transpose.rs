@@ -10,10 +10,10 @@ use crate::activation::Activation;
 /// Transposed convolution, then bias, then `activation`.
 ///
 /// # Shapes
-/// - x: [batch, channels, height, width]
-/// - weight: [channels, out channels / groups, kernel height, kernel width]
-/// - bias: [out channels]
-/// - output: [batch, out channels, (height − 1) · stride + dilation · (kernel height − 1) + 1 + padding out − 2 · padding, …]
+/// - x: `[batch, channels, height, width]`
+/// - weight: `[channels, out channels / groups, kernel height, kernel width]`
+/// - bias: `[out channels]`
+/// - output: `[batch, out channels, (height − 1) · stride + dilation · (kernel height − 1) + 1 + padding out − 2 · padding, …]`
 ///
 /// # Panics
 /// If the shapes do not fit together.
