@@ -73,19 +73,7 @@ enum Action {
     /// Write a sheet of samples as training sees them
     Preview(preview::Preview),
     /// Write a data set as image files, one folder per class
-    Convert {
-        /// Data set
-        name: String,
-        /// Folder to write to; it must not exist yet, or be empty
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Folder with the data set; without it the embedded sample is converted
-        #[arg(long, value_name = "DIR")]
-        data: Option<PathBuf>,
-        /// Convert only this part: train or test
-        #[arg(long, value_name = "NAME")]
-        split: Option<String>,
-    },
+    Convert(convert::Convert),
 }
 
 impl Data {
@@ -96,9 +84,7 @@ impl Data {
             Action::Check { name, data } => check(name.as_deref(), data.as_deref(), output),
             Action::Fetch { name, out } => fetch(&name, out.as_deref(), output),
             Action::Preview(preview) => preview.run(output),
-            Action::Convert { name, out, data } => {
-                convert::convert(&name, data.as_deref(), &out, output)
-            }
+            Action::Convert(convert) => convert.run(output),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{json, keys, text};
+use crate::{bars, json, keys, text};
 
 #[test]
 fn data_sets_are_listed_and_the_sample_is_clean() {
@@ -33,13 +33,15 @@ fn a_preview_is_a_picture() {
 fn converted_digits_lie_in_a_folder_per_class() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("digits");
-    let object = json(0, ["data", "convert", "mnist", "--out", text(&out)]);
+    let bars = bars();
+    let convert = ["data", "convert", "mnist", "--data", text(&bars), "--out", text(&out)];
+    let object = json(0, convert);
     let count = |folder: &str| fs::read_dir(out.join(folder)).unwrap().count();
     let files: usize = (0..10)
         .flat_map(|class| ["train", "test"].map(|split| count(&format!("{split}/{class}"))))
         .sum();
-    assert_eq!(object["files"], files);
+    assert_eq!((&object["files"], files), (&740.into(), 740));
 
-    let again = json(2, ["data", "convert", "mnist", "--out", text(&out)]);
+    let again = json(2, convert);
     assert!(again["error"].as_str().unwrap().contains("isn't empty"));
 }

@@ -92,7 +92,7 @@ fn short_run() -> PathBuf {
 /// The sample's digits as `test/CLASS/NUMBER.png`.
 fn digits() -> PathBuf {
     shared("digits", |folder| {
-        json(0, ["data", "convert", "mnist", "--out", text(folder)]);
+        json(0, ["data", "convert", "mnist", "--split", "test", "--out", text(folder)]);
     })
 }
 

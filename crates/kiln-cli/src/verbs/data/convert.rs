@@ -1,8 +1,9 @@
 //! `kiln data convert`: a classification set as image files, one folder per class.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use image::{GrayImage, RgbImage};
 use kiln::data::Pixels;
 use serde_json::json;
@@ -13,58 +14,88 @@ use crate::numbers::count;
 use crate::output::{self, Output};
 use crate::progress::bar;
 
-/// Writes `OUT/SPLIT/CLASS/NUMBER.png`.
-pub fn convert(name: &str, data: Option<&Path>, out: &Path, output: Output) -> Verb {
-    let info = info(name)?;
-    if info.task != "classification" {
-        return Err(Failure::usage(format!("{name} can't be converted: it is for {}", info.task))
-            .hint("classification sets become a folder of images per class"));
-    }
-    let splits = kiln::data::open(name, data)?;
-    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::usage(format!("{} isn't empty", out.display()))
-            .hint("name a new folder with --out"));
-    }
+/// Arguments of `kiln data convert`.
+#[derive(Args, Debug)]
+pub struct Convert {
+    /// Data set
+    name: String,
+    /// Folder to write to; it must not exist yet, or be empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Folder with the data set; without it the embedded sample is converted
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Convert only this part: train or test [default: both]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+}
 
-    let parts = [("train", &splits.train), ("test", &splits.test)];
-    let total: usize = parts.iter().map(|(_, part)| part.len()).sum();
-    let bar = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(total as u64) };
-    let mut written = 0;
-    let mut errors = Vec::new();
-    for (split, part) in parts {
-        for class in &splits.classes {
-            let folder = out.join(split).join(class);
-            fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, &error))?;
+impl Convert {
+    /// Writes `OUT/SPLIT/CLASS/NUMBER.png`.
+    pub fn run(self, output: Output) -> Verb {
+        let (name, out) = (self.name.as_str(), self.out.as_path());
+        let info = info(name)?;
+        if info.task != "classification" {
+            return Err(Failure::usage(format!(
+                "{name} can't be converted: it is for {}",
+                info.task
+            ))
+            .hint("classification sets become a folder of images per class"));
         }
-        for index in 0..part.len() {
-            bar.inc(1);
-            match part.sample(index) {
-                Ok(sample) => {
-                    let class = splits.classes.get(sample.label).map_or("unknown", String::as_str);
-                    let file = out.join(split).join(class).join(format!("{index:05}.png"));
-                    save(&sample.pixels, &file)?;
-                    written += 1;
+        let splits = kiln::data::open(name, self.data.as_deref())?;
+        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Failure::usage(format!("{} isn't empty", out.display()))
+                .hint("name a new folder with --out"));
+        }
+
+        let known = [("train", &splits.train), ("test", &splits.test)];
+        let wanted = |part: &str| self.split.as_ref().is_none_or(|split| split == part);
+        let parts: Vec<_> = known.into_iter().filter(|(part, _)| wanted(part)).collect();
+        if parts.is_empty() {
+            let split = self.split.as_deref().unwrap_or_default();
+            return Err(Failure::usage(format!("{name} has no split `{split}`"))
+                .hint("it has train and test"));
+        }
+        let total: usize = parts.iter().map(|(_, part)| part.len()).sum();
+        let bar = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(total as u64) };
+        let mut written = 0;
+        let mut errors = Vec::new();
+        for (split, part) in parts {
+            for class in &splits.classes {
+                let folder = out.join(split).join(class);
+                fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, &error))?;
+            }
+            for index in 0..part.len() {
+                bar.inc(1);
+                match part.sample(index) {
+                    Ok(sample) => {
+                        let class =
+                            splits.classes.get(sample.label).map_or("unknown", String::as_str);
+                        let file = out.join(split).join(class).join(format!("{index:05}.png"));
+                        save(&sample.pixels, &file)?;
+                        written += 1;
+                    }
+                    Err(error) => errors.push((part.name(index), error.to_string())),
                 }
-                Err(error) => errors.push((part.name(index), error.to_string())),
             }
         }
-    }
-    bar.finish_and_clear();
+        bar.finish_and_clear();
 
-    for (name, error) in &errors {
-        output::note(&format!("{name}: {error}"));
+        for (name, error) in &errors {
+            output::note(&format!("{name}: {error}"));
+        }
+        let object = json!({
+            "name": name,
+            "folder": out.display().to_string(),
+            "files": written,
+            "errors": errors.iter().map(|(path, error)| json!({ "path": path, "error": error }))
+                .collect::<Vec<_>>(),
+        });
+        output.result(&object, |to| {
+            writeln!(to, "{} images written to {}", count(written), out.display())
+        })?;
+        Ok(u8::from(!errors.is_empty()))
     }
-    let object = json!({
-        "name": name,
-        "folder": out.display().to_string(),
-        "files": written,
-        "errors": errors.iter().map(|(path, error)| json!({ "path": path, "error": error }))
-            .collect::<Vec<_>>(),
-    });
-    output.result(&object, |to| {
-        writeln!(to, "{} images written to {}", count(written), out.display())
-    })?;
-    Ok(u8::from(!errors.is_empty()))
 }
 
 fn save(pixels: &Pixels, file: &Path) -> Result<(), Failure> {
