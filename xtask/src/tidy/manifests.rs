@@ -25,7 +25,7 @@ fn manifest(path: &str, text: &str) -> Vec<Finding> {
         .is_some_and(|license| license.starts_with("\"(MIT OR Apache-2.0) AND "));
     for key in INHERITED {
         if value(text, "package", &format!("{key}.workspace")) != Some("true")
-            && !(extended && key == "license")
+            && !(extended && *key == "license")
         {
             findings.push(Finding::file(
                 path,

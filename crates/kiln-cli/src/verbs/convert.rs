@@ -79,11 +79,12 @@ impl Convert {
         output.result(&object, |to| {
             writeln!(
                 to,
-                "{model}: {} → {}, {} parameters in {} tensors with {names}'s names",
+                "{model}: {} → {}, {} parameters in {} tensors with the names of {}",
                 self.input.display(),
                 self.output.display(),
                 count(parameters as u64),
                 count(tensors as u64),
+                self.names.shown(),
             )
         })
     }
@@ -128,7 +129,8 @@ impl Convert {
         let network = Zoo.build(model, &model_options(model, &self.set)?, device)?;
         match weights::load_exact(network, &self.input, Zoo.keys(model)) {
             Ok(network) => Ok((model.clone(), network)),
-            Err(error @ Error::Mismatch { .. }) => Err(Failure::from(error).hint(format!(
+            // The whole list belongs on the error's line: the hint says something else.
+            Err(error @ Error::Mismatch { .. }) => Err(Failure::failed(error).hint(format!(
                 "`kiln summary {model}` shows the network; --set num_classes=N changes its classes"
             ))),
             Err(error) => Err(error.into()),
@@ -137,9 +139,18 @@ impl Convert {
 }
 
 impl Names {
+    /// As an option and in JSON.
     fn word(self) -> &'static str {
         match self {
             Self::Pytorch => "pytorch",
+            Self::Kiln => "kiln",
+        }
+    }
+
+    /// As its owners write it.
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Pytorch => "PyTorch",
             Self::Kiln => "kiln",
         }
     }

@@ -7,6 +7,7 @@
 //! other way.
 
 pub mod keys;
+mod pretrained;
 mod pytorch;
 mod report;
 mod safetensors;
@@ -28,6 +29,7 @@ use burn::tensor::DType;
 use crate::Error;
 use keys::Direction;
 pub use keys::Keys;
+pub use pretrained::{Pretrained, pretrained};
 pub use report::{Misshapen, Report};
 use safetensors::{Container, Entry};
 
