@@ -84,7 +84,15 @@ impl Failure {
 
 impl From<kiln::train::Error> for Failure {
     fn from(error: kiln::train::Error) -> Self {
-        Failure::from_library(&error, error.is_wrong_use())
+        use kiln::train::Error::{Data, Model};
+        match &error {
+            // These are lists: what follows a semicolon is the next item, not a remedy.
+            Model(kiln::models::Error::Mismatch { .. })
+            | Data(kiln::data::Error::Download { .. }) => {
+                Failure::failed(one_line(&error.to_string()))
+            }
+            _ => Failure::from_library(&error, error.is_wrong_use()),
+        }
     }
 }
 
