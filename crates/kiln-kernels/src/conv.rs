@@ -110,7 +110,7 @@ impl Geometry {
 
 /// Convolution, then bias, then `residual` added, then `activation`.
 ///
-/// On the flex device in f32, without gradients, it is one pass of our kernels and the result's memory is channels-last;
+/// On the flex device in f32 it is one pass of our kernels and the result's memory is channels-last;
 /// elsewhere it is burn's operations. A 3×3 convolution of stride 1 may run as Winograd's F(4×4, 3×3), see
 /// [`set_exact`](crate::set_exact); there a NaN or an infinity in the input reaches its whole tile of 4×4 outputs as NaN.
 ///

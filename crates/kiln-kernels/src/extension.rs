@@ -1,7 +1,8 @@
 //! The doors between `Tensor` and the kernels.
 //!
-//! A call asks [`flex`] for its tensors' storage; where it gets none (another backend, another precision, a tensor that
-//! records gradients) it composes burn's own operations, which mean the same and differentiate.
+//! A call asks [`flex`] for its tensors' storage. Where it gets none the tensor may record gradients, which is for
+//! [`grad`](crate::grad), or belong to another backend or precision; then burn's own operations are composed, which mean
+//! the same and differentiate.
 
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
