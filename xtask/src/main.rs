@@ -7,9 +7,11 @@ mod ci;
 mod command;
 mod golden;
 mod index;
+mod parity;
 mod real;
 mod runner;
 mod safetensors;
+mod stamp;
 mod test;
 mod tidy;
 
@@ -27,6 +29,7 @@ usage: cargo xtask VERB [ARGUMENTS]
   golden NAME… | --all           golden files from PyTorch; --venv DIR, $KILN_TORCH_VENV or .venv
   index [--check]                the model table of README.md, from `kiln models --json`
   backends [BACKEND…]            one training step on flex, ndarray and wgpu, compared; docs/backends.md
+  parity [MODEL…]                full-size scores and converted files against PyTorch; docs/parity.md
 
 Every command runs from any folder of the workspace.";
 
@@ -54,6 +57,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "golden" => golden::run(rest),
         "index" => index::run(rest),
         "backends" => backends::run(rest),
+        "parity" => parity::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(())

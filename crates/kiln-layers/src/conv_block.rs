@@ -45,6 +45,10 @@ pub struct ConvBlockConfig {
     /// Normalization between the convolution and the activation.
     #[config(default = "Norm::Batch")]
     pub norm: Norm,
+    /// Whether the convolution has a bias beside its norm, which a norm takes away again; without
+    /// a norm it always has one.
+    #[config(default = false)]
+    pub bias: bool,
     /// Added to the variance by the normalization.
     #[config(default = 1e-5)]
     pub epsilon: f64,
@@ -64,7 +68,7 @@ pub struct ConvBlockConfig {
 /// Built by [`ConvBlockConfig`].
 #[derive(Module, Debug)]
 pub struct ConvBlock {
-    /// The convolution; it has a bias only where there is no norm.
+    /// The convolution; it has a bias where there is no norm, or on request.
     pub conv: Conv2d,
     /// The normalization, `None` also once it is folded into the convolution.
     pub norm: Option<BatchNorm>,
@@ -91,15 +95,15 @@ impl ConvBlockConfig {
             .with_initializer(self.initializer.clone())
             .init(device);
 
+        if self.bias || self.norm == Norm::None {
+            conv.bias = Some(Initializer::Zeros.init([channels_out], device));
+        }
         let norm = match self.norm {
             Norm::Batch => {
                 let norm = BatchNormConfig::new(channels_out).with_epsilon(self.epsilon);
                 Some(norm.init(device))
             }
-            Norm::None => {
-                conv.bias = Some(Initializer::Zeros.init([channels_out], device));
-                None
-            }
+            Norm::None => None,
         };
 
         ConvBlock { conv, norm, activation: self.activation }
@@ -135,7 +139,12 @@ impl ConvBlock {
         let Some(norm) = self.norm.take() else { return self };
         let deviation = (norm.running_var.value_sync() + norm.epsilon).sqrt();
         let scale = norm.gamma.val() / deviation; // [channels_out]
-        let bias = norm.beta.val() - norm.running_mean.value_sync() * scale.clone();
+        let mean = norm.running_mean.value_sync();
+        let mean = match &self.conv.bias {
+            Some(bias) => mean - bias.val(),
+            None => mean,
+        };
+        let bias = norm.beta.val() - mean * scale.clone();
 
         let channels_out = scale.dims()[0];
         let scale = scale.reshape([channels_out, 1, 1, 1]);
@@ -221,6 +230,15 @@ mod tests {
 
         assert!(folded.norm.is_none());
         assert_close(folded.forward(x.clone()), block.forward(x));
+    }
+
+    #[test]
+    fn folding_takes_a_bias_along() {
+        let mut block = ConvBlockConfig::new([2, 3], 3).with_bias(true).init(&device());
+        block.conv.bias = Some(Param::from_tensor(noise([3], 1, &device())));
+        let x = noise([2, 2, 4, 5], 2, &device());
+
+        assert_close(block.clone().fold().forward(x.clone()), block.forward(x));
     }
 
     #[test]

@@ -60,6 +60,12 @@ pub fn parameters<M: Module>(model: &M) -> Vec<Parameter> {
     paths.found
 }
 
+/// How many numbers `model` learns; running statistics don't count.
+pub fn trainable<M: Module>(model: &M) -> usize {
+    let learned = parameters(model).into_iter().filter(|parameter| parameter.trainable);
+    learned.map(|parameter| parameter.shape.iter().product::<usize>()).sum()
+}
+
 /// Draws the first value of every parameter of `model`, in module order.
 ///
 /// burn draws a value when it is first needed, from a generator shared by the whole process. Call

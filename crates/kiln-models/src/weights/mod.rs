@@ -3,32 +3,41 @@
 //! kiln writes safetensors with its own parameter paths and burn's layout, marked by
 //! `format = kiln` in the metadata. Any other safetensors file, and every `.pt` or `.pth` file, is
 //! read as PyTorch's: names through a table of [`keys`], dense weights transposed, wrappers such
-//! as `state_dict.` and `module.` taken off. Nothing in a pickle is executed.
+//! as `state_dict.` and `module.` taken off. Nothing in a pickle is executed. [`export`] goes the
+//! other way.
 
 pub mod keys;
+mod pretrained;
+mod pytorch;
 mod report;
 mod safetensors;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufWriter, Read};
 use std::path::Path;
 
 use burn::prelude::*;
+use burn::store::burn_pack::{self, AtomicFile};
 use burn::store::pytorch_reader::PytorchReader;
 use burn::store::{
-    Applier, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge,
+    Applier, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
+    PyTorchToBurnAdapter, bridge,
 };
 use burn::tensor::DType;
 
 use crate::Error;
 use keys::Direction;
 pub use keys::Keys;
+pub use pretrained::{Pretrained, pretrained};
 pub use report::{Misshapen, Report};
 use safetensors::{Container, Entry};
 
 /// The format that kiln marks its own files with.
 const NATIVE: &str = "kiln";
+
+/// What PyTorch's batch norms keep beside their statistics.
+const COUNTER: &str = "num_batches_tracked";
 
 /// `model` with the weights of `file`, as far as they fit, and what did not fit.
 ///
@@ -59,7 +68,32 @@ pub fn load_exact<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<M, Er
 ///
 /// Names the file that can't be written.
 pub fn save<M: Module>(model: &M, file: &Path) -> Result<(), Error> {
-    safetensors::write_file(file, NATIVE, entries(model))
+    write_file(file, |out| safetensors::write(out, NATIVE, entries(model)))
+}
+
+/// Writes the weights of `model` under PyTorch's names and in its layout, replacing `file` only
+/// when everything is on disk: for `load_state_dict(strict=True)` of the module that `keys` spells,
+/// with the counters that its batch norms expect. The ending chooses between `.safetensors` and
+/// what `torch.save` writes, `.pth` or `.pt`. Returns the number of tensors.
+///
+/// # Errors
+///
+/// Names the file that has another ending or can't be written.
+pub fn export<M: Module>(model: &M, file: &Path, keys: &Keys) -> Result<usize, Error> {
+    let tensors = foreign(model, keys);
+    let count = tensors.len();
+    match file.extension().and_then(|ending| ending.to_str()) {
+        Some("safetensors") => write_file(file, |out| safetensors::write(out, "pt", tensors))?,
+        Some("pth" | "pt") => write_file(file, |out| pytorch::write(out, tensors))?,
+        _ => {
+            return Err(Error::Format {
+                file: file.to_owned(),
+                tensor: None,
+                reason: "PyTorch reads files that end in .safetensors, .pth or .pt".to_owned(),
+            });
+        }
+    }
+    Ok(count)
 }
 
 /// The bytes that [`save`] writes.
@@ -116,12 +150,44 @@ pub fn read_tensors(file: &Path) -> Result<BTreeMap<String, TensorData>, Error> 
 /// Names the file that can't be written.
 pub fn write_tensors(file: &Path, tensors: BTreeMap<String, TensorData>) -> Result<(), Error> {
     let tensors = tensors.into_iter().map(|(name, data)| bridge::from_data(data, name, None));
-    safetensors::write_file(file, "pt", tensors.collect())
+    write_file(file, |out| safetensors::write(out, "pt", tensors.collect()))
 }
 
 /// The tensors of `model`, unread. An inference copy has up-to-date running statistics.
 fn entries<M: Module>(model: &M) -> Vec<Entry> {
     model.valid().collect(None, None, true)
+}
+
+/// The tensors of `model` as PyTorch has them, unread, in module order.
+fn foreign<M: Module>(model: &M, keys: &Keys) -> Vec<Entry> {
+    let tensors = model.valid().collect(None, Some(BurnToPyTorchAdapter.clone_box()), true);
+    let mut named = Vec::with_capacity(tensors.len());
+    for mut tensor in tensors {
+        tensor.name = keys::translate(&tensor.name, keys, Direction::There);
+        let norm = tensor.name.strip_suffix("running_var").map(str::to_owned);
+        named.push(tensor);
+        if let Some(norm) = norm {
+            // PyTorch counts the batches that a norm has seen; ours doesn't, and nothing needs it.
+            let none = TensorData::new(vec![0_i64], Vec::<usize>::new());
+            named.push(bridge::from_data(none, format!("{norm}{COUNTER}"), None));
+        }
+    }
+    named
+}
+
+/// Writes a file, which is replaced only when everything is on disk.
+fn write_file(
+    file: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let failed = |source| Error::File { file: file.to_owned(), source };
+    let packed = |error: burn_pack::Error| failed(io::Error::other(error.to_string()));
+
+    let (scratch, handle) = AtomicFile::create(file).map_err(packed)?;
+    let mut out = BufWriter::new(handle);
+    write(&mut out).map_err(failed)?;
+    out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+    scratch.commit().map_err(packed)
 }
 
 fn exact<M>((model, report): (M, Report), file: &Path) -> Result<M, Error> {
@@ -193,7 +259,7 @@ fn apply<M: Module>(
 /// PyTorch's tensors without the tables and wrappers around them, and without the counters that
 /// its batch norms keep.
 fn unwrapped(mut tensors: Vec<Entry>) -> Vec<Entry> {
-    tensors.retain(|tensor| !tensor.name.ends_with("num_batches_tracked"));
+    tensors.retain(|tensor| !tensor.name.ends_with(COUNTER));
     for table in ["state_dict.", "model_state_dict."] {
         // Beside the weights such a file holds an optimizer's state.
         if tensors.iter().any(|tensor| tensor.name.starts_with(table)) {

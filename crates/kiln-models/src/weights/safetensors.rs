@@ -6,13 +6,13 @@
 //! that names file and tensor.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::serde::{Deserialize, Serialize};
 use burn::store::bridge;
-use burn::store::burn_pack::{self, AtomicFile};
+use burn::store::burn_pack;
 use burn::tensor::{BoolStore, Bytes, DType};
 use serde_json::{Map, Value};
 
@@ -147,18 +147,6 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
     Ok(Container { format, tensors })
 }
 
-/// Writes `tensors` to `file`, which is replaced only when everything is on disk.
-pub(super) fn write_file(file: &Path, format: &str, tensors: Vec<Entry>) -> Result<(), Error> {
-    let failed = |source| Error::File { file: file.to_owned(), source };
-    let packed = |error: burn_pack::Error| failed(io::Error::other(error.to_string()));
-
-    let (scratch, handle) = AtomicFile::create(file).map_err(packed)?;
-    let mut out = BufWriter::new(handle);
-    write(&mut out, format, tensors).map_err(failed)?;
-    out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-    scratch.commit().map_err(packed)
-}
-
 /// Writes `tensors`, sorted by name, floats as f32: equal tensors give equal bytes.
 pub(super) fn write(out: &mut impl Write, format: &str, mut tensors: Vec<Entry>) -> io::Result<()> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -191,7 +179,8 @@ pub(super) fn write(out: &mut impl Write, format: &str, mut tensors: Vec<Entry>)
     Ok(())
 }
 
-fn stored(dtype: DType) -> DType {
+/// The type that a tensor is written in.
+pub(super) fn stored(dtype: DType) -> DType {
     if dtype.is_float() { DType::F32 } else { dtype }
 }
 
