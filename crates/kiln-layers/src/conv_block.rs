@@ -137,6 +137,14 @@ impl ConvBlock {
     #[must_use]
     pub fn fold(mut self) -> Self {
         let Some(norm) = self.norm.take() else { return self };
+        let (weight, bias) = self.folded(&norm);
+        self.conv.weight = self.conv.weight.map(|_| weight);
+        self.conv.bias = Some(Param::from_tensor(bias));
+        self
+    }
+
+    /// Kernel and bias of the convolution that does what it and `norm` do together.
+    fn folded(&self, norm: &BatchNorm) -> (Tensor<4>, Tensor<1>) {
         let deviation = (norm.running_var.value_sync() + norm.epsilon).sqrt();
         let scale = norm.gamma.val() / deviation; // [channels_out]
         let mean = norm.running_mean.value_sync();
@@ -147,18 +155,24 @@ impl ConvBlock {
         let bias = norm.beta.val() - mean * scale.clone();
 
         let channels_out = scale.dims()[0];
-        let scale = scale.reshape([channels_out, 1, 1, 1]);
-        self.conv.weight = self.conv.weight.map(|weight| weight * scale);
-        self.conv.bias = Some(Param::from_tensor(bias));
-        self
+        (self.conv.weight.val() * scale.reshape([channels_out, 1, 1, 1]), bias)
     }
 
     fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
         let activation = self.activation.kernel();
+        let bias = self.conv.bias.as_ref().map(Param::val);
         let y = match &self.norm {
-            None => self.convolve(x, activation, residual),
+            None => self.convolve(x, self.conv.weight.val(), bias, activation, residual),
+            // A norm that is frozen while others train has settled what it scales and shifts by, and
+            // a kernel is scaled sooner than a batch of maps.
+            Some(norm) if x.device().is_autodiff() && !norm.training.is_enabled() => {
+                let (weight, bias) = self.folded(norm);
+                self.convolve(x, weight, Some(bias), activation, residual)
+            }
             Some(norm) => {
-                let y = norm.forward(self.convolve(x, kernels::Activation::Identity, None));
+                let weight = self.conv.weight.val();
+                let y = self.convolve(x, weight, bias, kernels::Activation::Identity, None);
+                let y = norm.forward(y);
                 self.activation.forward(match residual {
                     Some(residual) => y + residual,
                     None => y,
@@ -182,17 +196,18 @@ impl ConvBlock {
     fn convolve(
         &self,
         x: Tensor<4>,
+        weight: Tensor<4>,
+        bias: Option<Tensor<1>>,
         activation: kernels::Activation,
         residual: Option<Tensor<4>>,
     ) -> Tensor<4> {
-        let Conv2d { weight, bias, stride, dilation, groups, padding, .. } = &self.conv;
+        let Conv2d { stride, dilation, groups, padding, .. } = &self.conv;
         let PaddingConfig2d::Explicit(top, left, bottom, right) = *padding else {
             unreachable!("`init` gives every convolution an explicit padding");
         };
         let padding = [(top, bottom), (left, right)];
         let options = ConvOptions::new_with_padding(*stride, padding, *dilation, *groups);
-        let bias = bias.as_ref().map(Param::val);
-        kernels::conv2d(x, weight.val(), bias, options, activation, residual)
+        kernels::conv2d(x, weight, bias, options, activation, residual)
     }
 }
 
@@ -239,6 +254,21 @@ mod tests {
         let x = noise([2, 2, 4, 5], 2, &device());
 
         assert_close(block.clone().fold().forward(x.clone()), block.forward(x));
+    }
+
+    #[test]
+    fn frozen_in_training_it_gives_what_inference_gives_and_keeps_its_statistics() {
+        let golden = Golden::open("conv_block");
+        let block = golden.load(odd_block(&device())).train();
+        let before = block.norm.as_ref().unwrap().running_mean.value_sync().to_data();
+        let x = golden.tensor("input");
+
+        let frozen = block.freeze();
+        let y = frozen.forward(Tensor::from_inner(x.clone()));
+
+        assert_close(y.inner(), frozen.valid().forward(x));
+        let after = frozen.norm.as_ref().unwrap().running_mean.value_sync().to_data();
+        after.assert_eq(&before, true);
     }
 
     #[test]
