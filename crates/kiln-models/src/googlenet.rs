@@ -275,6 +275,10 @@ impl Classifier for GoogLeNet {
         features
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["aux", "dropout", "head"]
+    }
+
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {
         Some(ConvolutionalHead::global_average(SEEN, &self.head))
     }

@@ -45,7 +45,7 @@ pub use convolutional::{Convolutional, ConvolutionalHead};
 pub use error::Error;
 pub use feature::Feature;
 pub use options::{Options, nearest};
-pub use parameters::{Parameter, initialize, parameters, trainable};
+pub use parameters::{Parameter, group, initialize, is_below, parameters, trainable};
 pub use registry::{Entry, Registry, Task};
 pub use summary::{Row, Summary, summarize, trace};
 pub use zoo::{Architecture, Zoo};

@@ -226,6 +226,10 @@ impl Classifier for Xception {
         features
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["dropout", "head"]
+    }
+
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {
         Some(ConvolutionalHead::global_average(SEEN, &self.head))
     }
