@@ -94,7 +94,7 @@ pub enum Error {
         /// The file.
         file: PathBuf,
         /// Every tensor that doesn't fit.
-        report: Report,
+        report: Box<Report>,
     },
 }
 

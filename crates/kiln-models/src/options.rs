@@ -126,7 +126,9 @@ fn fitted(base: &Value, value: Value) -> Result<Value, Value> {
             _ => Err(value),
         },
         (Value::Array(bases), Value::Array(values)) => {
-            let Some(base) = bases.first() else { return Ok(value) };
+            // A list of tables is somebody's own to check: a list has no keys.
+            let base = bases.first().filter(|base| !base.is_object());
+            let Some(base) = base else { return Ok(value) };
             let fitted: Result<_, _> =
                 values.iter().map(|value| fitted(base, value.clone())).collect();
             fitted.map(Value::Array).map_err(|_| value)
@@ -146,6 +148,7 @@ fn kind(value: &Value) -> &'static str {
             Some(Value::Number(number)) if number.is_f64() => "an array of numbers",
             Some(Value::Number(_)) => "an array of whole numbers",
             Some(Value::String(_)) => "an array of strings",
+            Some(Value::Object(_)) => "an array of tables",
             _ => "an array",
         },
         Value::Object(_) => "a table",
@@ -285,6 +288,17 @@ mod tests {
 
         assert_eq!(value["optimizer"], json!({ "rate": 0.1, "momentum": 0.0 }));
         assert_eq!(value["maps"], json!([1]));
+    }
+
+    #[test]
+    fn an_array_of_tables_is_replaced_by_another() {
+        let mut value = json!({ "groups": [{ "match": "head" }] });
+
+        overlay(&mut value, json!({ "groups": [{ "match": "stem", "frozen": true }] })).unwrap();
+
+        assert_eq!(value["groups"][0]["match"], "stem");
+        let message = set(&mut value, "groups=3").unwrap_err().to_string();
+        assert_eq!(message, "`groups` takes an array of tables, not 3");
     }
 
     #[test]

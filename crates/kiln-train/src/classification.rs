@@ -42,6 +42,8 @@ pub struct Ready<N> {
     pub state: State,
     /// The checkpoint it came from, if it did.
     pub checkpoint: Option<PathBuf>,
+    /// What a user should know of its weights.
+    pub note: Option<String>,
 }
 
 impl Subject {
@@ -61,7 +63,7 @@ impl Subject {
                 let Checkpoint { state, model, .. } = Checkpoint::read(&folder)?;
                 let network = registry.build(&state.model, &state.options, device)?;
                 let network = weights::from_bytes(network, model, &folder)?;
-                Ready { network, state, checkpoint: Some(folder) }.checked()
+                Ready { network, state, checkpoint: Some(folder), note: None }.checked()
             }
             Subject::Model { name, options, weights: file } => {
                 let recipe = Recipe::named(registry, name)
@@ -75,15 +77,20 @@ impl Subject {
                 };
 
                 let mut network = registry.build(name, &merged, device)?;
+                let mut note = None;
                 if let Some(file) = file {
-                    network = weights::load_exact(network, file, registry.keys(name))?;
+                    let report;
+                    (network, report) = weights::load(network, file, registry.keys(name))?;
+                    let report = report.exact(file)?;
+                    note = (!report.left_out.is_empty())
+                        .then(|| format!("{}: {report}", file.display()));
                 }
                 let classes = kiln_data::open(&recipe.dataset, None)
                     .map(|splits| splits.classes)
                     .unwrap_or_default();
                 let Recipe { dataset, preprocess, .. } = recipe;
                 let state = State::new(name, merged, dataset, classes, preprocess);
-                Ready { network, state, checkpoint: None }.checked()
+                Ready { network, state, checkpoint: None, note }.checked()
             }
         }
     }
@@ -165,6 +172,9 @@ impl<N: Classifier> Ready<N> {
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Evaluation, Error> {
+        if let Some(note) = &self.note {
+            observer.event(Event::Note(note));
+        }
         let state = &self.state;
         let part = part(splits, split)?;
         if self.checkpoint.is_some() && splits.classes != state.classes {
