@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use kiln::train::{EpochRow, Event, Observer, Started, Step};
+use kiln::train::{EpochRow, Event, Observer, Stage, Started, Step};
 
 use crate::numbers::{count, percent, plural, seconds};
 use crate::output::Output;
@@ -92,6 +92,13 @@ impl Progress {
         self.started = true;
     }
 
+    /// Says what learns, where not everything does all the time.
+    fn stage(&self, stage: &Stage) {
+        if stage.first > 1 || !stage.frozen.is_empty() {
+            self.line(&format!("{FAINT}{stage}{FAINT:#}"));
+        }
+    }
+
     fn step(&mut self, step: &Step) {
         let done = (step.epoch - 1) * step.steps + step.step;
         self.training = step.epoch < step.epochs || step.step < step.steps;
@@ -152,6 +159,7 @@ impl Observer for Progress {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started(run) => self.started(run),
+            Event::Stage(stage) => self.stage(stage),
             Event::Step(step) => self.step(&step),
             Event::Epoch(row) => self.epoch(row),
             Event::Evaluated { done, of } => self.evaluated(done, of),

@@ -8,7 +8,7 @@ use kiln_models::{Registry, options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Optimizer, Schedule};
+use crate::{Error, Group, Optimizer, Schedule};
 
 /// More is a slip of the finger.
 const MOST_EPOCHS: usize = 1_000_000;
@@ -28,7 +28,7 @@ pub struct Recipe {
     pub dataset: String,
     /// Folder with the data; absent: the embedded sample.
     pub data: Option<String>,
-    /// Weights to start from; absent: random ones.
+    /// Weights to start from, a head for other classes excepted; absent: random ones.
     pub weights: Option<String>,
     /// Seed of every random number in the run.
     pub seed: u64,
@@ -52,6 +52,8 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// The learning rate over time.
     pub schedule: Schedule,
+    /// Parameters that are frozen for a while or learn at a rate of their own.
+    pub groups: Vec<Group>,
     /// Early stopping.
     pub stop: Stop,
     /// How samples are read.
@@ -178,6 +180,7 @@ impl Recipe {
             loss: Loss::default(),
             optimizer: Optimizer::default(),
             schedule: Schedule::default(),
+            groups: Vec::new(),
             stop: Stop::default(),
             loader: Reading::default(),
         })
@@ -230,7 +233,8 @@ impl Recipe {
         serde_json::to_value(self).expect("a recipe holds only numbers, texts, lists and tables")
     }
 
-    fn from_value(name: &str, value: Value) -> Result<Recipe, Error> {
+    fn from_value(name: &str, mut value: Value) -> Result<Recipe, Error> {
+        Group::complete(&mut value["groups"]).map_err(|reason| Error::recipe(name, reason))?;
         let recipe: Recipe =
             serde_json::from_value(value).map_err(|error| Error::recipe(name, error))?;
         recipe.check().map_err(|reason| Error::recipe(name, reason))?;
@@ -264,7 +268,8 @@ impl Recipe {
         self.preprocess.check().map_err(|error| error.to_string())?;
         self.augment.check().map_err(|error| error.to_string())?;
         self.optimizer.check()?;
-        self.schedule.check()
+        self.schedule.check()?;
+        self.groups.iter().try_for_each(Group::check)
     }
 }
 
@@ -355,6 +360,30 @@ mod tests {
             assert!(error.contains(key), "{assignment}: {error}");
             assert_eq!(recipe, before, "a refused value changes nothing");
         }
+    }
+
+    #[test]
+    fn a_group_is_completed_and_its_mistakes_are_named() {
+        let with = |groups: &str| {
+            Recipe::parse(&Zoo, "mine", &format!("model = \"lenet5\"\n[[groups]]\n{groups}"))
+        };
+        let refused = |groups: &str| with(groups).unwrap_err().to_string();
+
+        let recipe = with("match = \"backbone\"\nfrozen_epochs = 3").unwrap();
+        let group = Group { matches: "backbone".into(), frozen_epochs: 3, ..Group::default() };
+        assert_eq!(recipe.groups, [group]);
+        assert_eq!(Recipe::parse(&Zoo, "again", &recipe.to_toml()).unwrap(), recipe);
+
+        let message = refused("match = \"head\"\nfrozen_epoch = 3");
+        assert!(message.contains("did you mean `frozen_epochs`?"), "{message}");
+        assert!(refused("frozen = true").contains("needs the key `match`"));
+        assert!(refused("match = \"head\"\nfrozen = 3").contains("true or false"));
+        assert!(refused("match = \"head\"\nrate_factor = -1").contains("rate_factor"));
+        assert!(refused("match = \"head\"\nfrozen = true\nfrozen_epochs = 1").contains("not both"));
+
+        let mut changed = recipe;
+        changed.set("groups=[{\"match\": \"head\", \"rate_factor\": 10}]").unwrap();
+        assert_eq!(changed.groups[0].rate_factor, 10.0);
     }
 
     #[test]
