@@ -163,13 +163,7 @@ impl ConvBlock {
         let bias = self.conv.bias.as_ref().map(Param::val);
         let y = match &self.norm {
             None => self.convolve(x, self.conv.weight.val(), bias, activation, residual),
-            // A norm that is frozen while others train has settled what it scales and shifts by, and
-            // a kernel is scaled sooner than a batch of maps.
-            Some(norm) if x.device().is_autodiff() && !norm.training.is_enabled() => {
-                let (weight, bias) = self.folded(norm);
-                self.convolve(x, weight, Some(bias), activation, residual)
-            }
-            Some(norm) => {
+            Some(norm) if !x.device().is_autodiff() => {
                 let weight = self.conv.weight.val();
                 let y = self.convolve(x, weight, bias, kernels::Activation::Identity, None);
                 let y = norm.forward(y);
@@ -177,6 +171,17 @@ impl ConvBlock {
                     Some(residual) => y + residual,
                     None => y,
                 })
+            }
+            Some(norm) if norm.training.is_enabled() => {
+                let weight = self.conv.weight.val();
+                let y = self.convolve(x, weight, bias, kernels::Activation::Identity, None);
+                normalize(norm, y, activation, residual)
+            }
+            // A norm that is frozen while others train has settled what it scales and shifts by, and
+            // a kernel is scaled sooner than a batch of maps.
+            Some(norm) => {
+                let (weight, bias) = self.folded(norm);
+                self.convolve(x, weight, Some(bias), activation, residual)
             }
         };
         trace::note(|| {
@@ -209,6 +214,29 @@ impl ConvBlock {
         let options = ConvOptions::new_with_padding(*stride, padding, *dilation, *groups);
         kernels::conv2d(x, weight, bias, options, activation, residual)
     }
+}
+
+/// Normalizes `y` with its own statistics and lets the running ones follow: the variance as PyTorch
+/// estimates it, over one value less than there are.
+fn normalize(
+    norm: &BatchNorm,
+    y: Tensor<4>,
+    activation: kernels::Activation,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    let [batch, _, height, width] = y.dims();
+    let values = (batch * height * width) as f64;
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    let (y, mean, variance) =
+        kernels::batch_norm_train(y, gamma, beta, norm.epsilon, activation, residual);
+
+    let follow = |running: Tensor<1>, now: Tensor<1>| {
+        running * (1.0 - norm.momentum) + now.detach() * norm.momentum
+    };
+    let variance = variance * (values / (values - 1.0).max(1.0));
+    norm.running_mean.update(follow(norm.running_mean.value_sync(), mean).detach());
+    norm.running_var.update(follow(norm.running_var.value_sync(), variance).detach());
+    y
 }
 
 #[cfg(test)]
@@ -316,6 +344,36 @@ mod tests {
 
         assert!(plain.conv.bias.is_some() && plain.norm.is_none());
         assert!(normal.conv.bias.is_none() && normal.norm.is_some());
+    }
+
+    #[test]
+    fn running_statistics_follow_the_batch_as_in_pytorch() {
+        let block = ConvBlockConfig::new([2, 3], 1).init(&device().autodiff());
+        let x = noise([2, 2, 3, 4], 5, &device().autodiff());
+        let y = block.convolve(x.clone(), kernels::Activation::Identity, None).inner();
+        let y = y.swap_dims(0, 1).reshape([3, 24]);
+        let mean = y.clone().mean_dim(1).reshape([3]);
+        let variance = y.var(1).reshape([3]); // divides by 23
+
+        let _ = block.forward(x);
+
+        let norm = block.norm.unwrap().valid();
+        assert_close(norm.running_mean.value_sync(), mean * 0.1);
+        assert_close(norm.running_var.value_sync(), variance * 0.1 + 0.9);
+    }
+
+    #[test]
+    fn a_frozen_norm_keeps_its_statistics_and_uses_them() {
+        let device = device().autodiff();
+        let block = ConvBlockConfig::new([2, 3], 3).init(&device);
+        let x = noise([2, 2, 4, 4], 6, &device);
+        let expected = block.valid().forward(x.clone().inner());
+
+        let frozen = block.freeze();
+        let y = frozen.forward(x.clone());
+
+        assert_close(y.inner(), expected.clone());
+        assert_close(frozen.valid().forward(x.inner()), expected);
     }
 
     #[test]

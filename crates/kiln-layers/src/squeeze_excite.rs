@@ -1,6 +1,6 @@
 //! Squeeze-and-excitation: channel attention computed from the pooled feature map.
 //!
-//! Hu, Shen, Albanie, Sun, Wu. *Squeeze-and-Excitation Networks.* CVPR 2018.
+//! Hu, Shen, Sun. *Squeeze-and-Excitation Networks.* CVPR 2018.
 //! <https://arxiv.org/abs/1709.01507>
 
 use burn::prelude::*;

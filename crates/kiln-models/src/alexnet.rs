@@ -12,9 +12,10 @@
 //!   meant 227×227;
 //! - `alexnet` has no normalization, and drops what the hidden layers see instead of what they
 //!   give, because torchvision's weights are trained so;
-//! - the last map is averaged down to 6×6 pixels where the images are larger, as torchvision does;
-//! - weights start as He et al. proposed in 2015, and biases at zero, so that narrow networks
-//!   learn too.
+//! - the last map is averaged, or stretched, to 6×6 pixels for images of another size, as
+//!   torchvision does;
+//! - weights start as He et al. proposed in 2015, and biases at zero, in place of a deviation of
+//!   0.01 and some biases of one, so that narrow networks learn too.
 
 use burn::module::Initializer;
 use burn::prelude::*;

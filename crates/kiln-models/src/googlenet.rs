@@ -3,12 +3,12 @@
 //! Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich. *Going Deeper with
 //! Convolutions.* CVPR 2015. <https://arxiv.org/abs/1409.4842>
 //!
-//! Hu, Shen, Albanie, Sun, Wu. *Squeeze-and-Excitation Networks.* CVPR 2018, fig. 2 (SE-Inception).
+//! Hu, Shen, Sun. *Squeeze-and-Excitation Networks.* CVPR 2018, fig. 2 (SE-Inception).
 //!
 //! Departures of `googlenet-2014` from the paper:
 //! - the paper gives no constants for its local response norms; they are AlexNet's;
 //! - the auxiliary heads adapt their average pool to the map, so that an image of any size fits;
-//! - the weights start as He et al. have them, where the paper says nothing.
+//! - kernels start as He et al. have them, where the paper says nothing.
 //!
 //! Departures of `googlenet`, as torchvision has it: batch norm after every convolution (Ioffe,
 //! Szegedy 2015) in place of biases and local response norms, 3×3 kernels in the 5×5 branches,

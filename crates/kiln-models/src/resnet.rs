@@ -3,7 +3,7 @@
 //! He, Zhang, Ren, Sun. *Deep Residual Learning for Image Recognition.* CVPR 2016.
 //! <https://arxiv.org/abs/1512.03385>
 //!
-//! Hu, Shen, Albanie, Sun, Wu. *Squeeze-and-Excitation Networks.* CVPR 2018 (SE-ResNet).
+//! Hu, Shen, Sun. *Squeeze-and-Excitation Networks.* CVPR 2018 (SE-ResNet).
 //! <https://arxiv.org/abs/1709.01507>
 //!
 //! Departures from the papers:

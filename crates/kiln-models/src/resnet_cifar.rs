@@ -3,10 +3,11 @@
 //! He, Zhang, Ren, Sun. *Deep Residual Learning for Image Recognition.* CVPR 2016, §4.2.
 //! <https://arxiv.org/abs/1512.03385>
 //!
-//! Hu, Shen, Albanie, Sun, Wu. *Squeeze-and-Excitation Networks.* CVPR 2018 (the gate).
+//! Hu, Shen, Sun. *Squeeze-and-Excitation Networks.* CVPR 2018 (the gate).
 //!
-//! No departures: a shortcut has no parameters (option A), and the new channels are zeros on both
-//! sides of the old ones, as in the published weights (akamaster/pytorch_resnet_cifar10).
+//! No departures: a shortcut has no parameters (option A). The paper leaves open where the new
+//! channels of zeros lie; here they lie on both sides of the old ones, as in the published weights
+//! (akamaster/pytorch_resnet_cifar10), which have no gates. A gate's width rounds down.
 
 use burn::prelude::*;
 use kiln_layers::{

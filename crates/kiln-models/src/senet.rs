@@ -1,11 +1,11 @@
 //! SENet: the residual networks with gates as their authors published them.
 //!
-//! Hu, Shen, Albanie, Sun, Wu. *Squeeze-and-Excitation Networks.* CVPR 2018.
+//! Hu, Shen, Sun. *Squeeze-and-Excitation Networks.* CVPR 2018.
 //! <https://arxiv.org/abs/1709.01507>
 //!
 //! These are timm's `legacy_` networks, which fit the authors' Caffe weights: the max pool rounds
-//! up in place of padding, a bottleneck strides in its first 1×1, and there is dropout before the
-//! last layer. `seresnet50` and its sisters in [`resnet`](crate::resnet) are what timm trained
+//! up in place of padding, a bottleneck strides in its first 1×1 (in SENet-154 in its 3×3), and there is
+//! dropout before the last layer. `seresnet50` and its sisters in [`resnet`](crate::resnet) are what timm trained
 //! later.
 //!
 //! Departures from the paper:

@@ -5,10 +5,11 @@
 //!
 //! Departures from the paper:
 //! - batch normalization as an option, after convolutions that keep their bias, as in torchvision;
-//! - the last map is averaged down to 7×7 pixels where the images are larger, as torchvision does;
+//! - the last map is averaged, or stretched, to 7×7 pixels for images of another size, as
+//!   torchvision does;
 //! - weights start as He et al. proposed in 2015, where the paper trained a shallow network first;
 //! - squeeze-and-excitation as an option, after the activation of every convolution (Hu, Shen,
-//!   Albanie, Sun, Wu. *Squeeze-and-Excitation Networks.* CVPR 2018, §3.3).
+//!   Sun. *Squeeze-and-Excitation Networks.* CVPR 2018, §3.3).
 
 use burn::module::Initializer;
 use burn::prelude::*;

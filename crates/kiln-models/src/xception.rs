@@ -5,6 +5,7 @@
 //!
 //! Departures from the paper:
 //! - no optional dense layers before the classifier, which fig. 5 leaves open;
+//! - the norms' epsilon, 1e-5, and the pools' padding are those of timm's weights;
 //! - `se` adds a squeeze-and-excitation gate at the end of each residual branch
 //!   (<https://arxiv.org/abs/1709.01507>, §3.3), which the paper doesn't have.
 
