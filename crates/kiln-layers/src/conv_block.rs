@@ -160,28 +160,24 @@ impl ConvBlock {
 
     fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
         let activation = self.activation.kernel();
-        let bias = self.conv.bias.as_ref().map(Param::val);
         let y = match &self.norm {
-            None => self.convolve(x, self.conv.weight.val(), bias, activation, residual),
+            None => self.convolve(x, activation, residual),
             Some(norm) if !x.device().is_autodiff() => {
-                let weight = self.conv.weight.val();
-                let y = self.convolve(x, weight, bias, kernels::Activation::Identity, None);
-                let y = norm.forward(y);
+                let y = norm.forward(self.convolve(x, kernels::Activation::Identity, None));
                 self.activation.forward(match residual {
                     Some(residual) => y + residual,
                     None => y,
                 })
             }
             Some(norm) if norm.training.is_enabled() => {
-                let weight = self.conv.weight.val();
-                let y = self.convolve(x, weight, bias, kernels::Activation::Identity, None);
+                let y = self.convolve(x, kernels::Activation::Identity, None);
                 normalize(norm, y, activation, residual)
             }
             // A norm that is frozen while others train has settled what it scales and shifts by, and
             // a kernel is scaled sooner than a batch of maps.
             Some(norm) => {
                 let (weight, bias) = self.folded(norm);
-                self.convolve(x, weight, Some(bias), activation, residual)
+                self.convolve_by(x, weight, Some(bias), activation, residual)
             }
         };
         trace::note(|| {
@@ -199,6 +195,18 @@ impl ConvBlock {
     }
 
     fn convolve(
+        &self,
+        x: Tensor<4>,
+        activation: kernels::Activation,
+        residual: Option<Tensor<4>>,
+    ) -> Tensor<4> {
+        let Conv2d { weight, bias, .. } = &self.conv;
+        let bias = bias.as_ref().map(Param::val);
+        self.convolve_by(x, weight.val(), bias, activation, residual)
+    }
+
+    /// The convolution with a kernel and a bias in place of its own.
+    fn convolve_by(
         &self,
         x: Tensor<4>,
         weight: Tensor<4>,

@@ -432,6 +432,22 @@ mod tests {
     }
 
     #[test]
+    fn auxiliary_heads_are_there_on_request_only_and_cost_prediction_nothing() {
+        for config in [GoogLeNetConfig::googlenet(), GoogLeNetConfig::googlenet_2014()] {
+            let config = config.with_width(4);
+            let of = |config: &GoogLeNetConfig| {
+                summarize(&config.init(&device()), [3, 64, 64], &device()).unwrap()
+            };
+
+            let (without, with) = (of(&config), of(&config.clone().with_aux(true)));
+
+            assert!(without.layers.iter().all(|layer| !layer.name.starts_with("aux")));
+            assert!(with.parameters > without.parameters);
+            assert_eq!((with.macs, with.depth), (without.macs, without.depth));
+        }
+    }
+
+    #[test]
     fn each_auxiliary_head_gets_a_gradient() {
         let device = device().autodiff();
         device.seed(1);
