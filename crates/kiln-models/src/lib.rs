@@ -22,12 +22,14 @@ pub mod lenet5;
 pub mod options;
 mod parameters;
 mod registry;
+mod suggest;
 mod summary;
 pub mod weights;
 
 pub use classifier::Classifier;
 pub use error::Error;
-pub use options::{Options, nearest};
+pub use options::Options;
 pub use parameters::{Parameter, initialize, parameters};
 pub use registry::{Architecture, Entry, Registry, Task, Zoo};
+pub use suggest::{did_you_mean, nearest};
 pub use summary::{Row, Summary, summarize, trace};
