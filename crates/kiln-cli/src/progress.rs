@@ -73,8 +73,8 @@ impl Progress {
             count(run.train as u64),
             count(run.validation as u64),
             count(run.test as u64),
-            plural(run.epochs, "epoch"),
-            plural(run.steps_per_epoch, "step"),
+            plural(run.epochs as u64, "epoch"),
+            plural(run.steps_per_epoch as u64, "step"),
             run.run.display()
         ));
         if let Some(step) = run.resumed_at {

@@ -214,8 +214,10 @@ fn a_tensor_without_elements_is_burns_affair() {
 #[test]
 fn half_precision_falls_back_to_burn() {
     let (x, w) = (random([1, 4, 5, 5]).cast(DType::F16), random([4, 4, 3, 3]).cast(DType::F16));
+    let burns = activation::relu(module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1)));
     let y = kiln_kernels::conv2d(x, w, None, conv(1, 1, 1), Activation::Relu, None);
     assert_eq!(y.dtype(), DType::F16);
+    y.into_data().assert_eq(&burns.into_data(), true);
 }
 
 /// The gradients of two expressions of the same leaves, weighted by `pick`.

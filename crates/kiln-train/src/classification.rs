@@ -8,7 +8,7 @@ use std::time::Instant;
 use burn::prelude::*;
 use kiln_data::{Dataset, Loader, LoaderConfig, Policy, Preprocess, Splits};
 use kiln_metrics::{Classification, Confusion};
-use kiln_models::{Classifier, Registry, weights};
+use kiln_models::{Classifier, Registry, did_you_mean, nearest, weights};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::State;
@@ -220,11 +220,9 @@ impl<N: Classifier> Ready<N> {
 
 fn part(splits: &Splits, split: &str) -> Result<Arc<dyn Dataset>, Error> {
     let Some(part) = splits.get(split) else {
-        let near = kiln_models::nearest(split, ["train", "test"])
-            .map(|near| format!("; did you mean `{near}`?"))
-            .unwrap_or_default();
+        let near = did_you_mean(nearest(split, ["train", "test"]));
         return Err(Error::Mismatch(format!(
-            "unknown split `{split}` of data set `{}`{near}; known: train, test",
+            "unknown split `{split}` of data set `{}`; known: train, test{near}",
             splits.name
         )));
     };

@@ -8,7 +8,9 @@ use std::fmt;
 
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::module::ParamGroup;
-use kiln_models::{Classifier, Parameter, group, is_below, nearest, options, parameters};
+use kiln_models::{
+    Classifier, Parameter, did_you_mean, group, is_below, nearest, options, parameters,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -248,8 +250,7 @@ fn unmatched(wanted: &str, learned: &[Parameter]) -> String {
         let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
         starts.extend(ends.map(|end| &path[..end]));
     }
-    let near = nearest(wanted, starts)
-        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let near = did_you_mean(nearest(wanted, starts));
     format!("group `{wanted}` matches no parameter of the network{near}")
 }
 

@@ -26,7 +26,10 @@ pub(crate) fn prepare<R: Registry>(
     let parts = Parts::open(job)?;
     let recipe = fitted(&job.recipe, &parts.splits, observer);
     // Parameters are drawn when they are first needed, so this costs nothing.
-    let network = registry.build(&recipe.model, &recipe.options, &job.device.clone().inner())?;
+    let device = job.device.clone().inner();
+    let network = registry
+        .build(&recipe.model, &recipe.options, &device)
+        .map_err(|error| error.within("options"))?;
     let [_, image @ ..] = recipe.input(1);
     network.check_input(image)?;
     let stages = Groups::of(&recipe, &network)?.stages();

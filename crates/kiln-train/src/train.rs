@@ -317,12 +317,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = job(folder.path(), &["epochs=1"]);
         train(&Zoo, &first, &mut Silent).unwrap();
+        let before = last_model(folder.path());
         fs::remove_file(folder.path().join("checkpoints/last/SHA256SUMS")).unwrap();
 
         let mut again = Job::resume(&Zoo, folder.path(), Device::default()).unwrap();
         again.recipe.set("epochs=2").unwrap();
         let error = train(&Zoo, &again, &mut Silent).unwrap_err();
         assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+        assert!(last_model(folder.path()) == before, "the weights were overwritten");
     }
 
     #[test]
