@@ -257,8 +257,8 @@ mod tests {
         assert_eq!(configured("Relu").unwrap().activation, Activation::Relu);
         assert_eq!(
             configured("Rellu").unwrap_err().to_string(),
-            "`activation` takes Identity, Relu, Tanh, ScaledTanh, Sigmoid or LeakyRelu, \
-             not \"Rellu\"; did you mean `Relu`?"
+            "`activation` takes Identity, Relu, Tanh, ScaledTanh, Sigmoid, LeakyRelu or \
+             SlightlyLeakyRelu, not \"Rellu\"; did you mean `Relu`?"
         );
     }
 
