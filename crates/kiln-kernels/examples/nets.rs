@@ -118,6 +118,7 @@ impl Pass {
             x: x.clone(),
             weight,
             bias: Some(bias),
+            norm: None,
             options: ConvOptions::new([stride; 2], pad, [1, 1], groups),
             activation,
         }

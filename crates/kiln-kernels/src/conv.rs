@@ -4,6 +4,8 @@ mod choice;
 #[cfg(feature = "flex")]
 mod depthwise;
 #[cfg(feature = "flex")]
+pub(crate) mod fold;
+#[cfg(feature = "flex")]
 pub(crate) mod indirect;
 #[cfg(feature = "flex")]
 pub(crate) mod run;
@@ -16,6 +18,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use crate::activation::Activation;
+use crate::norm::Norm;
 
 pub use choice::Algorithm;
 pub use transpose::conv_transpose2d;
@@ -133,7 +136,7 @@ pub fn conv2d(
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if let Some(out) =
-        run::flex(&x, &weight, bias.as_ref(), &options, activation, residual.as_ref())
+        run::flex(&x, &weight, bias.as_ref(), None, &options, activation, residual.as_ref())
     {
         return out;
     }
@@ -150,6 +153,50 @@ pub fn conv2d(
     })
 }
 
+/// Convolution, then bias, then a batch normalization with fixed statistics, then `residual` added, then `activation`.
+///
+/// On the flex device in f32 the normalization costs nothing: it is folded into weight and bias when they are packed,
+/// and again whenever one of them or a statistic has changed. Where gradients are recorded there, it is folded before
+/// the convolution, so that they reach its scale and shift as well; elsewhere it is burn's operation.
+///
+/// # Shapes
+/// As for [`conv2d`]; each vector of the norm is `[out channels]`.
+///
+/// # Panics
+/// If the shapes do not fit together.
+#[must_use]
+pub fn conv2d_norm(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    norm: Norm,
+    options: ConvOptions<2>,
+    activation: Activation,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    {
+        let (bias, residual) = (bias.as_ref(), residual.as_ref());
+        let out = run::flex(&x, &weight, bias, Some(&norm), &options, activation, residual)
+            .or_else(|| {
+                crate::grad::frozen(&x, &weight, bias, &norm, &options, activation, residual)
+            });
+        if let Some(out) = out {
+            return out;
+        }
+    }
+    #[cfg(feature = "flex")]
+    if crate::grad::serves(&x) {
+        let (weight, bias) = norm.fold(weight, bias);
+        return conv2d(x, weight, Some(bias), options, activation, residual);
+    }
+    let sum = norm.apply(conv2d(x, weight, bias, options, Activation::Identity, None));
+    activation.burn(match residual {
+        Some(residual) => sum + residual,
+        None => sum,
+    })
+}
+
 /// One of several convolutions whose outputs are concatenated.
 #[derive(Clone, Debug)]
 pub struct Branch {
@@ -159,14 +206,16 @@ pub struct Branch {
     pub weight: Tensor<4>,
     /// Bias: [out channels].
     pub bias: Option<Tensor<1>>,
+    /// Normalization of this branch's outputs, each vector [out channels].
+    pub norm: Option<Norm>,
     /// Stride, padding, dilation, groups.
     pub options: ConvOptions<2>,
     /// Applied to this branch's outputs.
     pub activation: Activation,
 }
 
-/// Convolutions side by side in one output, as an inception module ends: the same as [`conv2d`] each and a concatenation
-/// of their channels, but every one writes its part of one buffer.
+/// Convolutions side by side in one output, as an inception module ends: the same as [`conv2d`] (or [`conv2d_norm`]) each
+/// and a concatenation of their channels, but every one writes its part of one buffer.
 ///
 /// # Panics
 /// If there is no branch or the shapes do not fit together.
@@ -179,7 +228,10 @@ pub fn conv2d_branches(branches: Vec<Branch>) -> Tensor<4> {
     }
     let maps = branches
         .into_iter()
-        .map(|b| conv2d(b.x, b.weight, b.bias, b.options, b.activation, None))
+        .map(|b| match b.norm {
+            Some(norm) => conv2d_norm(b.x, b.weight, b.bias, norm, b.options, b.activation, None),
+            None => conv2d(b.x, b.weight, b.bias, b.options, b.activation, None),
+        })
         .collect();
     crate::concat::concat_channels(maps)
 }

@@ -14,14 +14,14 @@ use crate::simd::{LANES, Simd};
 /// Output pixels computed together: each tap's weights are loaded once for them.
 const PIXELS: usize = 4;
 
-/// Weights as [tap][channel], channels padded to whole vectors.
-pub(super) fn pack(weight: &FlexTensor, g: &Geometry) -> Buffer {
+/// Weights as [tap][channel], channels padded to whole vectors, each channel's times its factor.
+pub(super) fn pack(weight: &FlexTensor, g: &Geometry, factors: &[f32]) -> Buffer {
     let channels = g.in_channels.next_multiple_of(LANES);
     let mut out = Buffer::zeros(g.taps() * channels);
     let read = reader(weight);
     for tap in 0..g.taps() {
         for c in 0..g.in_channels {
-            out[tap * channels + c] = read(c, 0, tap / g.kernel[1], tap % g.kernel[1]);
+            out[tap * channels + c] = read(c, 0, tap / g.kernel[1], tap % g.kernel[1]) * factors[c];
         }
     }
     out
