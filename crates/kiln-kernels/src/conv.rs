@@ -9,6 +9,8 @@ pub(crate) mod fold;
 pub(crate) mod indirect;
 #[cfg(feature = "flex")]
 pub(crate) mod run;
+#[cfg(feature = "flex")]
+mod separable;
 pub(crate) mod transpose;
 #[cfg(feature = "flex")]
 mod winograd;
@@ -197,41 +199,69 @@ pub fn conv2d_norm(
     })
 }
 
-/// One of several convolutions whose outputs are concatenated.
+/// A convolution's parameters, and what follows it.
 #[derive(Clone, Debug)]
-pub struct Branch {
-    /// Input: [batch, channels, height, width].
-    pub x: Tensor<4>,
+pub struct Convolution {
     /// Weight: [out channels, channels / groups, kernel height, kernel width].
     pub weight: Tensor<4>,
     /// Bias: [out channels].
     pub bias: Option<Tensor<1>>,
-    /// Normalization of this branch's outputs, each vector [out channels].
+    /// Normalization of the outputs, each vector [out channels].
     pub norm: Option<Norm>,
     /// Stride, padding, dilation, groups.
     pub options: ConvOptions<2>,
-    /// Applied to this branch's outputs.
+    /// Applied to the outputs.
     pub activation: Activation,
 }
 
-/// Convolutions side by side in one output, as an inception module ends: the same as [`conv2d`] (or [`conv2d_norm`]) each
-/// and a concatenation of their channels, but every one writes its part of one buffer.
+impl Convolution {
+    /// Of one map, with `residual` added before the activation: [`conv2d`] or [`conv2d_norm`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit together.
+    #[must_use]
+    pub fn of(self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+        let Self { weight, bias, norm, options, activation } = self;
+        match norm {
+            Some(norm) => conv2d_norm(x, weight, bias, norm, options, activation, residual),
+            None => conv2d(x, weight, bias, options, activation, residual),
+        }
+    }
+}
+
+/// One convolution after the other, with `residual` added before the second one's activation.
+///
+/// Where the first is depthwise and the second 1×1, on a large map on the flex device, the map between them is never
+/// whole in memory: the second one reads some rows as soon as they are computed.
 ///
 /// # Panics
-/// If there is no branch or the shapes do not fit together.
+/// If the shapes do not fit together.
 #[must_use]
-pub fn conv2d_branches(branches: Vec<Branch>) -> Tensor<4> {
+pub fn conv2d_pair(
+    x: Tensor<4>,
+    first: Convolution,
+    second: Convolution,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(out) = run::pair(&x, &first, &second, residual.as_ref()) {
+        return out;
+    }
+    second.of(first.of(x, None), residual)
+}
+
+/// Convolutions side by side in one output, as an inception module ends: each of its own map, the same as
+/// [`Convolution::of`] and a concatenation of the channels, but every one writes its part of one buffer.
+///
+/// # Panics
+/// If there is none or the shapes do not fit together.
+#[must_use]
+pub fn conv2d_branches(branches: Vec<(Tensor<4>, Convolution)>) -> Tensor<4> {
     assert!(!branches.is_empty(), "at least one branch is needed");
     #[cfg(feature = "flex")]
     if let Some(out) = run::branches(&branches) {
         return out;
     }
-    let maps = branches
-        .into_iter()
-        .map(|b| match b.norm {
-            Some(norm) => conv2d_norm(b.x, b.weight, b.bias, norm, b.options, b.activation, None),
-            None => conv2d(b.x, b.weight, b.bias, b.options, b.activation, None),
-        })
-        .collect();
+    let maps = branches.into_iter().map(|(x, convolution)| convolution.of(x, None)).collect();
     crate::concat::concat_channels(maps)
 }

@@ -63,7 +63,8 @@ pub use buffer::release_memory;
 pub use cache::cached_weights;
 pub use concat::concat_channels;
 pub use conv::{
-    Algorithm, Branch, Geometry, conv_transpose2d, conv2d, conv2d_branches, conv2d_norm,
+    Algorithm, Convolution, Geometry, conv_transpose2d, conv2d, conv2d_branches, conv2d_norm,
+    conv2d_pair,
 };
 pub use dense::linear;
 pub use dispatch::{Path, exact, plain, set_exact, set_plain};

@@ -7,7 +7,7 @@ use burn::tensor::ops::{
     MaxPoolOptions,
 };
 use burn::tensor::{DType, Device, Distribution, Tensor, Tolerance, activation, module};
-use kiln_kernels::{Activation, Branch, Lrn, Norm};
+use kiln_kernels::{Activation, Convolution, Lrn, Norm};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
@@ -103,27 +103,66 @@ fn a_chain_of_layers_agrees_with_burn() {
 #[test]
 fn branches_are_convolutions_side_by_side() {
     let x = random([2, 16, 7, 7]);
-    let branch = |out: usize, kernel: usize| Branch {
-        x: x.clone(),
-        weight: random([out, 16, kernel, kernel]),
-        bias: Some(random([out])),
-        norm: (kernel > 1).then(|| norm(out)),
-        options: conv(1, kernel / 2, 1),
-        activation: Activation::Relu,
+    let branch = |out: usize, kernel: usize| {
+        let convolution = Convolution {
+            weight: random([out, 16, kernel, kernel]),
+            bias: Some(random([out])),
+            norm: (kernel > 1).then(|| norm(out)),
+            options: conv(1, kernel / 2, 1),
+            activation: Activation::Relu,
+        };
+        (x.clone(), convolution)
     };
     let branches = vec![branch(9, 1), branch(16, 3), branch(3, 5)];
-    let expected = branches
-        .iter()
-        .map(|b| {
-            let b = b.clone();
-            let y = module::conv2d(b.x, b.weight, b.bias, b.options);
-            activation::relu(match b.norm {
-                Some(norm) => normalized(y, norm),
-                None => y,
-            })
-        })
-        .collect();
+    let expected = branches.iter().map(|(x, c)| burns(x.clone(), c, None)).collect();
     assert_same(kiln_kernels::conv2d_branches(branches), Tensor::cat(expected, 1));
+}
+
+/// A convolution by burn's operations.
+fn burns(x: Tensor<4>, c: &Convolution, residual: Option<Tensor<4>>) -> Tensor<4> {
+    let mut y = module::conv2d(x, c.weight.clone(), c.bias.clone(), c.options.clone());
+    if let Some(norm) = c.norm.clone() {
+        y = normalized(y, norm);
+    }
+    if let Some(residual) = residual {
+        y = y + residual;
+    }
+    c.activation.burn(y)
+}
+
+#[test]
+fn a_pair_is_one_convolution_after_the_other() {
+    // Together, apart because the map is small, and apart because the first is not depthwise.
+    for (shape, groups, stride) in [
+        ([2, 19, 23, 37], 19, 1),
+        ([1, 16, 60, 31], 16, 2),
+        ([1, 24, 5, 4], 24, 1),
+        ([1, 6, 30, 30], 3, 1),
+    ] {
+        let channels = shape[1];
+        for (activation, with_norm) in [(Activation::Identity, false), (Activation::Tanh, true)] {
+            let first = Convolution {
+                weight: random([channels, channels / groups, 3, 3]),
+                bias: with_norm.then(|| random([channels])),
+                norm: with_norm.then(|| norm(channels)),
+                options: conv(stride, 1, groups),
+                activation,
+            };
+            let second = Convolution {
+                weight: random([21, channels, 1, 1]),
+                bias: None,
+                norm: Some(norm(21)),
+                options: conv(1, 0, 1),
+                activation: Activation::Relu,
+            };
+            let x = random(shape);
+            let between = burns(x.clone(), &first, None);
+            let [batch, _, height, width] = between.dims();
+            let residual = with_norm.then(|| random([batch, 21, height, width]));
+            let expected = burns(between, &second, residual.clone());
+            assert_relative(kiln_kernels::conv2d_pair(x, first, second, residual), expected, 1e-5);
+        }
+    }
 }
 
 #[test]

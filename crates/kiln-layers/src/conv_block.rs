@@ -146,33 +146,29 @@ impl ConvBlock {
         self
     }
 
-    /// The block as one of several that write their channels side by side, where nothing learns: see
-    /// [`kernels::conv2d_branches`].
-    pub(crate) fn branch(&self, x: Tensor<4>) -> kernels::Branch {
-        kernels::Branch {
-            norm: self.norm.as_ref().map(|norm| fixed(norm, &x.device())),
-            x,
+    /// What the kernels need to know to compute the block with others as one, on `device`, where
+    /// nothing learns.
+    pub(crate) fn convolution(&self, device: &Device) -> kernels::Convolution {
+        kernels::Convolution {
             weight: self.conv.weight.val(),
             bias: self.conv.bias.as_ref().map(Param::val),
+            norm: self.norm.as_ref().map(|norm| fixed(norm, device)),
             options: self.options(),
             activation: self.activation.kernel(),
         }
     }
 
     fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
-        let activation = self.activation.kernel();
-        let (weight, bias) = (self.conv.weight.val(), self.conv.bias.as_ref().map(Param::val));
-        let options = self.options();
         let y = match &self.norm {
-            None => kernels::conv2d(x, weight, bias, options, activation, residual),
             Some(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
-                let identity = kernels::Activation::Identity;
-                let y = kernels::conv2d(x, weight, bias, options, identity, None);
-                normalize(norm, y, activation, residual)
+                let (weight, bias) = (self.conv.weight.val(), self.conv.bias.as_ref());
+                let (bias, identity) = (bias.map(Param::val), kernels::Activation::Identity);
+                let y = kernels::conv2d(x, weight, bias, self.options(), identity, None);
+                normalize(norm, y, self.activation.kernel(), residual)
             }
-            Some(norm) => {
-                let norm = fixed(norm, &x.device());
-                kernels::conv2d_norm(x, weight, bias, norm, options, activation, residual)
+            _ => {
+                let device = x.device();
+                self.convolution(&device).of(x, residual)
             }
         };
         trace::note(|| {

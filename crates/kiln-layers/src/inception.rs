@@ -115,12 +115,14 @@ impl Inception {
 
     /// The same, each view computed where it lies in the output.
     fn side_by_side(&self, x: Tensor<4>) -> Tensor<4> {
-        let run = |[reduce, conv]: &[ConvBlock; 2], x| conv.branch(reduce.forward(x));
+        let device = x.device();
+        let run =
+            |[reduce, conv]: &[ConvBlock; 2], x| (reduce.forward(x), conv.convolution(&device));
         kernels::conv2d_branches(vec![
-            self.one.branch(x.clone()),
+            (x.clone(), self.one.convolution(&device)),
             run(&self.three, x.clone()),
             run(&self.five, x.clone()),
-            self.projection.branch(self.pool.forward(x)),
+            (self.pool.forward(x), self.projection.convolution(&device)),
         ])
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor};
 
 use super::fold::{Parameters, padded_bias};
-use super::{Algorithm, Branch, Geometry, depthwise, indirect, winograd};
+use super::{Algorithm, Convolution, Geometry, depthwise, indirect, separable, winograd};
 use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::cache::{self, Form};
@@ -78,10 +78,10 @@ pub(crate) fn forward(
 }
 
 /// Several convolutions into one map, side by side in its channels.
-pub(super) fn branches(branches: &[Branch]) -> Option<Tensor<4>> {
+pub(super) fn branches(branches: &[(Tensor<4>, Convolution)]) -> Option<Tensor<4>> {
     let mut parts = Vec::new();
-    for b in branches {
-        let x = primitive(&b.x)?;
+    for (x, b) in branches {
+        let x = primitive(x)?;
         let parameters = Parameters::of(&b.weight, b.bias.as_ref(), b.norm.as_ref())?;
         let g = Geometry::new(layout::dims(&x), layout::dims(&parameters.weight), &b.options)?;
         parameters.check(&g);
@@ -111,6 +111,50 @@ pub(super) fn branches(branches: &[Branch]) -> Option<Tensor<4>> {
         out,
         layout::layout([first.batch, total, first.output[0], first.output[1]]),
     ))
+}
+
+/// A depthwise convolution and the 1×1 convolution behind it, where they are computed together.
+pub(super) fn pair(
+    x: &Tensor<4>,
+    first: &Convolution,
+    second: &Convolution,
+    residual: Option<&Tensor<4>>,
+) -> Option<Tensor<4>> {
+    let (x, residual) = (primitive(x)?, flex_maybe(residual)?);
+    let of = |c: &Convolution| Parameters::of(&c.weight, c.bias.as_ref(), c.norm.as_ref());
+    let (filters, mixing) = (of(first)?, of(second)?);
+    let g = Geometry::new(layout::dims(&x), layout::dims(&filters.weight), &first.options)?;
+    let between = [g.batch, g.out_channels, g.output[0], g.output[1]];
+    let h = Geometry::new(between, layout::dims(&mixing.weight), &second.options)?;
+    if !separable::worth(&g, &h) {
+        return None;
+    }
+    filters.check(&g);
+    mixing.check(&h);
+    let shape = [h.batch, h.out_channels, h.output[0], h.output[1]];
+    if let Some(residual) = &residual {
+        assert_eq!(
+            layout::dims(residual),
+            shape,
+            "the residual must have the convolution's output shape"
+        );
+    }
+    let (form, weight) = (Form::Panels { groups: 1 }, &mixing.weight);
+    let ready = mixing.ready(&h, form, |factors| panels(weight, &h, factors));
+    let weight = &filters.weight;
+    let inner = filters.ready(&g, Form::Depthwise, |factors| depthwise::pack(weight, &g, factors));
+    let epilogue = |bias: &Arc<Buffer>, residual: Option<FlexTensor>, activation| Epilogue {
+        bias: Arc::clone(bias),
+        residual: residual.map(Map::of),
+        activation,
+    };
+    let between = epilogue(&inner.bias, None, first.activation);
+    let last = epilogue(&ready.bias, residual, second.activation);
+    let mut out = Buffer::new(h.pixels() * h.out_channels);
+    let to = Destination { pointer: Shared::new(out.pointer()), step: h.out_channels };
+    let (path, x) = (Path::best(), Map::of(x));
+    separable::run(path, &g, &x, &inner.weights, &between, &h, &ready.weights, &last, to);
+    Some(crate::extension::tensor(out, layout::layout(shape)))
 }
 
 /// Reads a weight of any strides: [out, in, y, x].
