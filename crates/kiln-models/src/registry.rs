@@ -235,6 +235,24 @@ mod tests {
         });
     }
 
+    #[cfg(feature = "flex")]
+    #[test]
+    fn in_inference_every_map_stays_as_the_kernels_left_it() {
+        for_each(|entry, device| {
+            for options in [Some(tiny(entry.name)), gated(entry.name)].into_iter().flatten() {
+                let model = Zoo.build(entry.name, &options, device).unwrap().valid();
+                let images = images(entry, 2, device);
+                let before = kiln_kernels::converted_maps();
+
+                let _ = model.forward(images);
+
+                // Xception's first convolution has no border, for which other networks copy the images.
+                let of_images = usize::from(entry.name == "xception");
+                assert_eq!(kiln_kernels::converted_maps() - before, of_images);
+            }
+        });
+    }
+
     #[test]
     fn saved_and_loaded_it_gives_the_same_scores() {
         for_each(|entry, device| {
