@@ -22,6 +22,8 @@ pub(crate) enum Form {
     Depthwise,
     /// Panels of a dense layer.
     Dense,
+    /// Nothing but the memory of a dense layer's first use.
+    DenseUsed,
     /// Panels of a transposed convolution, by stride, padding, dilation, groups.
     Transposed { options: [[usize; 2]; 3], groups: usize },
 }
@@ -55,14 +57,7 @@ pub(crate) fn packed<T: Any + Send + Sync>(
     pack: impl FnOnce() -> T,
 ) -> Arc<T> {
     let storage = weight.data_arc();
-    let layout = weight.layout();
-    let key = (
-        Arc::as_ptr(&storage) as usize,
-        layout.start_offset(),
-        layout.shape().to_vec(),
-        layout.strides().to_vec(),
-        form,
-    );
+    let key = key(weight, form);
     let lock = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((owner, value)) = lock().get_or_insert_with(HashMap::new).get(&key)
         && owner.upgrade().is_some_and(|owner| Arc::ptr_eq(&owner, &storage))
@@ -80,6 +75,24 @@ pub(crate) fn packed<T: Any + Send + Sync>(
     cache.retain(|_, (owner, _)| owner.strong_count() > 0);
     cache.insert(key, (Arc::downgrade(&storage), Arc::clone(&value) as Arc<dyn Any + Send + Sync>));
     value
+}
+
+fn key(weight: &FlexTensor, form: Form) -> Key {
+    let layout = weight.layout();
+    (
+        Arc::as_ptr(&weight.data_arc()) as usize,
+        layout.start_offset(),
+        layout.shape().to_vec(),
+        layout.strides().to_vec(),
+        form,
+    )
+}
+
+/// Whether a packed form of `weight` is kept.
+#[cfg(test)]
+pub(crate) fn keeps(weight: &FlexTensor, form: Form) -> bool {
+    let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.as_ref().is_some_and(|cache| cache.contains_key(&key(weight, form)))
 }
 
 /// Entries whose parameter is alive (for tests and reports).

@@ -6,7 +6,9 @@
 //! as `state_dict.` and `module.` taken off. Nothing in a pickle is executed. [`export`] goes the
 //! other way.
 
+mod apply;
 pub mod keys;
+mod pickle;
 mod pretrained;
 mod pytorch;
 mod report;
@@ -20,13 +22,11 @@ use std::path::Path;
 use burn::prelude::*;
 use burn::store::burn_pack::{self, AtomicFile};
 use burn::store::pytorch_reader::PytorchReader;
-use burn::store::{
-    Applier, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
-    PyTorchToBurnAdapter, bridge,
-};
+use burn::store::{BurnToPyTorchAdapter, ModuleAdapter, ModuleSnapshot, bridge};
 use burn::tensor::DType;
 
 use crate::Error;
+use apply::Loader;
 use keys::Direction;
 pub use keys::Keys;
 pub use pretrained::{Pretrained, pretrained};
@@ -208,10 +208,16 @@ fn open(file: &Path) -> Result<Container, Error> {
         return safetensors::open(file);
     }
 
-    let reader = PytorchReader::new(file).map_err(|error| Error::Format {
-        file: file.to_owned(),
-        tensor: None,
-        reason: format!("neither a safetensors nor a PyTorch file: {error}"),
+    pickle::check(file)?;
+    let reader = PytorchReader::new(file).map_err(|error| match pickle::culprit(file) {
+        Some((tensor, reason)) => {
+            Error::Format { file: file.to_owned(), tensor: Some(tensor), reason }
+        }
+        None => Error::Format {
+            file: file.to_owned(),
+            tensor: None,
+            reason: format!("neither a safetensors nor a PyTorch file: {error}"),
+        },
     })?;
     let tensors = reader.into_tensors().into_values().map(bridge::from_pytorch).collect();
     Ok(Container { format: None, tensors })
@@ -226,11 +232,9 @@ fn apply<M: Module>(
     let wrong =
         |(tensor, reason)| Error::Format { file: file.to_owned(), tensor: Some(tensor), reason };
     let native = container.format.as_deref() == Some(NATIVE);
-    let (tensors, adapter, keys): (_, Box<dyn ModuleAdapter>, _) = if native {
-        (container.tensors, FloatCastAdapter::to(DType::F32).clone_box(), &[] as &Keys)
-    } else {
-        let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-        (unwrapped(container.tensors), adapter.clone_box(), keys)
+    let (tensors, keys) = match native {
+        true => (container.tensors, &[] as &Keys),
+        false => (unwrapped(container.tensors), keys),
     };
 
     // Names in the file by names here.
@@ -245,9 +249,9 @@ fn apply<M: Module>(
         renamed.push(tensor);
     }
 
-    let mut applier = Applier::new(renamed, None, Some(adapter), true);
-    let model = model.map(&mut applier);
-    let mut report = Report::new(applier.into_result()).map_err(wrong)?;
+    let mut loader = Loader::new(renamed, !native);
+    let model = model.map(&mut loader);
+    let mut report = loader.finish().map_err(wrong)?;
     for name in &mut report.unexpected {
         if let Some(there) = names.remove(name) {
             *name = there;

@@ -32,7 +32,7 @@ pub(super) fn write(out: &mut impl Write, tensors: Vec<Entry>) -> io::Result<()>
         return Err(io::Error::other("more than 4 GiB; write a .safetensors file instead"));
     }
 
-    let mut archive = Archive { out, position: 0, directory: Vec::new(), members: 0 };
+    let mut archive = Archive::new(out);
     archive.member("data.pkl", &pickle(&tensors)?)?;
     archive.member("byteorder", b"little")?;
     for (key, tensor) in tensors.into_iter().enumerate() {
@@ -139,15 +139,19 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 /// A zip archive on its way: stored members, no dates.
 ///
 /// <https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>, §4.3
-struct Archive<'a, W> {
+pub(super) struct Archive<'a, W> {
     out: &'a mut W,
     position: u64,
     directory: Vec<u8>,
     members: u16,
 }
 
-impl<W: Write> Archive<'_, W> {
-    fn member(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+impl<'a, W: Write> Archive<'a, W> {
+    pub(super) fn new(out: &'a mut W) -> Self {
+        Self { out, position: 0, directory: Vec::new(), members: 0 }
+    }
+
+    pub(super) fn member(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let name = format!("archive/{name}");
         let short = |length: usize| u32::try_from(length).map_err(io::Error::other);
         let (offset, size) = (short(self.position as usize)?, short(bytes.len())?);
@@ -189,7 +193,7 @@ impl<W: Write> Archive<'_, W> {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<()> {
+    pub(super) fn finish(self) -> io::Result<()> {
         let short = |length: u64| u32::try_from(length).map_err(io::Error::other);
         let mut end = b"PK\x05\x06\0\0\0\0".to_vec();
         end.extend(self.members.to_le_bytes());

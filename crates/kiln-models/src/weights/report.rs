@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use burn::store::{ApplyError, ApplyResult};
-
 /// Which tensors of a file found their place in a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -32,31 +30,6 @@ impl Report {
     /// Whether file and network have the same tensors in the same shapes.
     pub fn is_exact(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
-    }
-
-    /// The report, or the path and reason of a tensor that could not be read.
-    pub(super) fn new(result: ApplyResult) -> Result<Self, (String, String)> {
-        let mut misshapen = Vec::new();
-        for error in result.errors {
-            match error {
-                ApplyError::ShapeMismatch { path, expected, found } => misshapen.push(Misshapen {
-                    path,
-                    expected: expected.to_vec(),
-                    found: found.to_vec(),
-                }),
-                ApplyError::DTypeMismatch { path, expected, found } => {
-                    return Err((path, format!("type {found:?} where {expected:?} belongs")));
-                }
-                ApplyError::AdapterError { path, message }
-                | ApplyError::LoadError { path, message } => return Err((path, message)),
-            }
-        }
-        Ok(Self {
-            loaded: result.applied,
-            missing: result.missing.into_iter().map(|(path, _)| path).collect(),
-            unexpected: result.unused,
-            misshapen,
-        })
     }
 }
 
