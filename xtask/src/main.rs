@@ -3,6 +3,7 @@
 //! One verb per file. Nothing here depends on burn, so that the checks which need no build start at once.
 
 mod backends;
+mod bench;
 mod ci;
 mod command;
 mod golden;
@@ -30,6 +31,7 @@ usage: cargo xtask VERB [ARGUMENTS]
   index [--check]                the model table of README.md, from `kiln models --json`
   backends [BACKEND…]            one training step on flex, ndarray and wgpu, compared; docs/backends.md
   parity [MODEL…]                full-size scores and converted files against PyTorch; docs/parity.md
+  bench start | load | dense     whole programs measured, against Python too; docs/performance.md
 
 Every command runs from any folder of the workspace.";
 
@@ -58,6 +60,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "index" => index::run(rest),
         "backends" => backends::run(rest),
         "parity" => parity::run(rest),
+        "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(())

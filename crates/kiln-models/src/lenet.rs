@@ -248,7 +248,7 @@ mod tests {
         let scores = sliding.forward(image.clone());
 
         assert_eq!(scores.dims(), [1, 10, 3, 2]);
-        for (row, column) in [(0, 0), (1, 1), (2, 0)] {
+        for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)] {
             let (top, left) = (4 * row, 4 * column);
             let crop = image.clone().slice(s![.., .., top..top + 32, left..left + 32]);
             let here = scores.clone().slice(s![.., .., row, column]).flatten::<2>(1, 3);

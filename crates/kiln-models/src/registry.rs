@@ -100,7 +100,7 @@ impl fmt::Display for Task {
 mod tests {
     use super::*;
     use crate::weights::{self, keys};
-    use crate::{Architecture, Zoo, initialize, parameters};
+    use crate::{Architecture, Convolutional, Zoo, initialize, parameters};
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Gradients;
     use kiln_testkit::{assert_close, device, noise};
@@ -224,6 +224,21 @@ mod tests {
             let each = [0, 1].map(|i| model.forward(both.clone().narrow(0, i, 1)));
 
             assert_close(model.forward(both), Tensor::cat(each.to_vec(), 0));
+        });
+    }
+
+    #[test]
+    fn in_its_convolutional_form_it_gives_the_same_scores_at_the_training_size() {
+        for_each(|entry, device| {
+            // The head is as large as the last map of the training size, which is that of the entry.
+            let model = Zoo.build(entry.name, &tiny(entry.name), device).unwrap().valid();
+            let Ok(form) = Convolutional::new(model.clone()) else { return };
+            let images = images(entry, 2, device);
+
+            let scores = form.forward(images.clone());
+
+            assert_eq!(scores.dims(), [2, CLASSES, 1, 1]);
+            assert_close(scores.flatten(1, 3), model.forward(images));
         });
     }
 

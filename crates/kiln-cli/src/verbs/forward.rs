@@ -14,6 +14,7 @@ use crate::device::On;
 use crate::errors::{Failure, Verb};
 use crate::numbers::shape;
 use crate::output::Output;
+use crate::verbs::bench::peak_memory;
 use crate::verbs::subject::{input_size, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -23,7 +24,9 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
 x.safetensors holds one f32 tensor `input`, already preprocessed, batch × channels × height ×
 width; y.safetensors then holds one f32 tensor `output`: a classifier's raw scores, batch × classes.
 
-JSON: {model, input, output, file}, with the two shapes and the written file";
+JSON: {model, input, output, file, loaded_memory_bytes, peak_memory_bytes}, with the two shapes, the
+written file, and the most memory that was resident until the weights were loaded and until the
+output was written (Linux; null elsewhere)";
 
 /// Run a network on a tensor file, without any preprocessing
 #[derive(Args, Debug)]
@@ -58,6 +61,7 @@ impl Forward {
         let (values, size) = read_input(&self.input)?;
         let device = self.device.open()?.device;
         let ready = subject.load(&Zoo, &device)?;
+        let loaded = peak_memory();
         let model = &ready.state.model;
         let [_, image @ ..] = size;
         input_size(model, &ready.state.options, Some(image)).map_err(|failure| {
@@ -74,6 +78,8 @@ impl Forward {
             "input": size,
             "output": dims,
             "file": self.output.display().to_string(),
+            "loaded_memory_bytes": loaded,
+            "peak_memory_bytes": peak_memory(),
         });
         output.result(&object, |to| {
             writeln!(

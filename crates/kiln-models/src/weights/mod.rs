@@ -23,7 +23,7 @@ use burn::prelude::*;
 use burn::store::burn_pack::{self, AtomicFile};
 use burn::store::pytorch_reader::PytorchReader;
 use burn::store::{BurnToPyTorchAdapter, ModuleAdapter, ModuleSnapshot, bridge};
-use burn::tensor::DType;
+use burn::tensor::{Bytes, DType};
 
 use crate::Error;
 use apply::Loader;
@@ -209,17 +209,12 @@ fn open(file: &Path) -> Result<Container, Error> {
     }
 
     pickle::check(file)?;
-    let reader = PytorchReader::new(file).map_err(|error| match pickle::culprit(file) {
-        Some((tensor, reason)) => {
-            Error::Format { file: file.to_owned(), tensor: Some(tensor), reason }
-        }
-        None => Error::Format {
-            file: file.to_owned(),
-            tensor: None,
-            reason: format!("neither a safetensors nor a PyTorch file: {error}"),
-        },
+    let reader = PytorchReader::new(file).map_err(|error| Error::Format {
+        file: file.to_owned(),
+        tensor: None,
+        reason: format!("neither a safetensors nor a PyTorch file: {error}"),
     })?;
-    let tensors = reader.into_tensors().into_values().map(bridge::from_pytorch).collect();
+    let tensors = reader.into_tensors().into_values().map(pytorch::entry).collect();
     Ok(Container { format: None, tensors })
 }
 
@@ -258,6 +253,17 @@ fn apply<M: Module>(
         }
     }
     Ok((model, report))
+}
+
+/// `bytes` as burn keeps them. burn's own constructor copies what doesn't lie on its largest
+/// alignment, which a large allocation never does; every number lies on its own here.
+fn moved(bytes: Vec<u8>) -> Bytes {
+    const LARGE: usize = 1 << 20;
+    if bytes.len() >= LARGE && bytes.as_ptr().cast::<u64>().is_aligned() {
+        Bytes::from_elems(bytes)
+    } else {
+        Bytes::from_bytes_vec(bytes)
+    }
 }
 
 /// PyTorch's tensors without the tables and wrappers around them, and without the counters that

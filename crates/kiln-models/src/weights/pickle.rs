@@ -1,8 +1,8 @@
-//! Which tensor of a PyTorch file is wrong, and a look at the file before burn's reader gets it.
+//! A look at a PyTorch file before burn's reader gets it.
 //!
 //! A pickle builds a tensor before it says where the tensor goes, so burn's reader can't name the
-//! one that doesn't fit its storage. After such a refusal the pickle is walked here once more, with
-//! as much of Python's stack machine as names and numbers need. Nothing is executed.
+//! one that doesn't fit its storage. Here the pickle is walked first, with as much of Python's stack
+//! machine as names and numbers need. Nothing is executed.
 //!
 //! <https://github.com/python/cpython/blob/main/Lib/pickletools.py>
 
@@ -12,7 +12,8 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use zip::ZipArchive;
+use burn::store::pytorch_reader::MAX_TENSOR_SIZE;
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::Error;
 
@@ -29,22 +30,47 @@ const PICKLES: usize = 4;
 /// Deepest tuple that is kept.
 const DEEPEST: u8 = 8;
 
-/// Refuses an archive whose pickle would be larger than the file, as only a bomb's is.
+/// Refuses a file with a tensor that contradicts itself, its storage or the length of the file,
+/// and an archive whose pickle would be larger than the file, as only a bomb's is. What this can't
+/// make sense of is burn's reader's to refuse.
 pub(super) fn check(file: &Path) -> Result<(), Error> {
+    let wrong = |tensor, reason| Error::Format { file: file.to_owned(), tensor, reason };
+    let open = || File::open(file).map(BufReader::new);
     let failed = |source| Error::File { file: file.to_owned(), source };
-    let handle = File::open(file).map_err(failed)?;
-    let length = handle.metadata().map_err(failed)?.len();
-    let Ok(mut archive) = ZipArchive::new(BufReader::new(handle)) else {
-        return Ok(()); // no archive, or one that burn's reader will refuse
+    let mut length = file.metadata().map_err(failed)?.len();
+    let mut input: Box<dyn BufRead> = match ZipArchive::new(open().map_err(failed)?) {
+        Ok(mut archive) => {
+            let Some((index, size)) = pickle(&mut archive) else { return Ok(()) };
+            if size > length.min(LONGEST) {
+                let reason = format!("its pickle claims {size} bytes; the whole file has {length}");
+                return Err(wrong(None, reason));
+            }
+            let mut bytes = Vec::new();
+            let Ok(member) = archive.by_index(index) else { return Ok(()) };
+            if member.take(LONGEST).read_to_end(&mut bytes).is_err() {
+                return Ok(());
+            }
+            if (0..archive.len()).any(|index| is_packed(&mut archive, index)) {
+                length = u64::MAX; // packed numbers may be more than the file
+            }
+            Box::new(Cursor::new(bytes))
+        }
+        Err(_) => Box::new(open().map_err(failed)?),
     };
-    match pickle(&mut archive) {
-        Some((_, size)) if size > length.min(LONGEST) => Err(Error::Format {
-            file: file.to_owned(),
-            tensor: None,
-            reason: format!("its pickle claims {size} bytes; the whole file has {length}"),
-        }),
-        _ => Ok(()),
+    for _ in 0..PICKLES {
+        match Machine::new(length).run(&mut input) {
+            Ok(None) => {}
+            Ok(Some((tensor, reason))) => return Err(wrong(Some(tensor), reason)),
+            Err(_) => break,
+        }
     }
+    Ok(())
+}
+
+fn is_packed(archive: &mut ZipArchive<BufReader<File>>, index: usize) -> bool {
+    archive
+        .by_index_raw(index)
+        .is_ok_and(|member| member.compression() != CompressionMethod::Stored)
 }
 
 /// Index and unpacked size of the archive's pickle.
@@ -54,29 +80,6 @@ fn pickle(archive: &mut ZipArchive<BufReader<File>>) -> Option<(usize, u64)> {
         archive.name_for_index(index).is_some_and(|name| name.is_ok_and(|name| is_pickle(&name)))
     })?;
     Some((index, archive.by_index_raw(index).ok()?.size()))
-}
-
-/// The first tensor of `file` that contradicts itself or its storage, and how.
-pub(super) fn culprit(file: &Path) -> Option<(String, String)> {
-    let open = || File::open(file).map(BufReader::new).ok();
-    let length = file.metadata().ok()?.len();
-    let mut input: Box<dyn BufRead> = match ZipArchive::new(open()?) {
-        Ok(mut archive) => {
-            let (index, _) = pickle(&mut archive)?;
-            let mut bytes = Vec::new();
-            archive.by_index(index).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
-            Box::new(Cursor::new(bytes))
-        }
-        Err(_) => Box::new(open()?),
-    };
-    for _ in 0..PICKLES {
-        match Machine::new(length).run(&mut input) {
-            Ok(None) => {}
-            Ok(found) => return found,
-            Err(_) => return None,
-        }
-    }
-    None
 }
 
 /// What the machine knows of a Python value.
@@ -260,6 +263,10 @@ impl Machine {
             })
             .filter(|_| shape.iter().try_fold(size, |all, side| all.checked_mul(*side)).is_some());
         let Some(last) = last else { return Some(format!("{place} overflows")) };
+        let bytes = shape.iter().fold(size, |all, side| all * side);
+        if bytes > MAX_TENSOR_SIZE as i128 {
+            return Some(format!("{place} would be {bytes} bytes"));
+        }
         // An untyped storage counts bytes, and the type stands elsewhere.
         let typed = &**class != "torch UntypedStorage";
         (typed && !shape.contains(&0) && last >= *elements)

@@ -8,7 +8,8 @@
 
 use std::io::{self, Write};
 
-use burn::store::bridge;
+use burn::store::pytorch_reader::Tensor;
+use burn::store::{bridge, burn_pack};
 use burn::tensor::DType;
 
 use super::safetensors::{Entry, stored};
@@ -19,6 +20,16 @@ const ALIGNMENT: u64 = 64;
 /// Largest archive that the zip format of 1993 can hold; PyTorch reads larger ones, we don't write
 /// them.
 const LARGEST: u64 = u32::MAX as u64;
+
+/// A tensor of burn's reader, unread.
+pub(super) fn entry(tensor: Tensor) -> Entry {
+    let known = bridge::from_pytorch(tensor.clone());
+    let (name, _, _, read) = tensor.into_parts();
+    Entry::deferred(name, known.dtype, known.shape.clone(), None, known.byte_len(), move || {
+        // burn names the tensor that can't be read.
+        read().map(super::moved).map_err(|error| burn_pack::Error::IoError(error.to_string()))
+    })
+}
 
 /// Writes `tensors` in their order, floats as f32.
 ///

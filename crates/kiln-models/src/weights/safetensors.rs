@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::serde::{Deserialize, Serialize};
 use burn::store::bridge;
 use burn::store::burn_pack;
-use burn::tensor::{BoolStore, Bytes, DType};
+use burn::tensor::{BoolStore, DType};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -136,7 +136,7 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
                 .seek(SeekFrom::Start(start + from))
                 .and_then(|_| source.read_exact(&mut buffer))
                 .map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
-            Ok(Bytes::from_bytes_vec(buffer))
+            Ok(super::moved(buffer))
         };
         tensors.push(Entry::deferred(name, dtype, info.shape, None, bytes, read));
     }

@@ -1,5 +1,7 @@
 //! Weight files, right and wrong.
 
+mod hostile;
+
 use std::fs;
 use std::path::PathBuf;
 
