@@ -35,10 +35,10 @@ const DEEPEST: u8 = 8;
 /// make sense of is burn's reader's to refuse.
 pub(super) fn check(file: &Path) -> Result<(), Error> {
     let wrong = |tensor, reason| Error::Format { file: file.to_owned(), tensor, reason };
-    let open = || File::open(file).map(BufReader::new);
     let failed = |source| Error::File { file: file.to_owned(), source };
-    let mut length = file.metadata().map_err(failed)?.len();
-    let mut input: Box<dyn BufRead> = match ZipArchive::new(open().map_err(failed)?) {
+    let open = || File::open(file).map(BufReader::new).map_err(failed);
+    let length = file.metadata().map_err(failed)?.len();
+    let found = match ZipArchive::new(open()?) {
         Ok(mut archive) => {
             let Some((index, size)) = pickle(&mut archive) else { return Ok(()) };
             if size > length.min(LONGEST) {
@@ -50,21 +50,30 @@ pub(super) fn check(file: &Path) -> Result<(), Error> {
             if member.take(LONGEST).read_to_end(&mut bytes).is_err() {
                 return Ok(());
             }
-            if (0..archive.len()).any(|index| is_packed(&mut archive, index)) {
-                length = u64::MAX; // packed numbers may be more than the file
-            }
-            Box::new(Cursor::new(bytes))
+            let found = culprit(&mut Cursor::new(&bytes), length);
+            let packed =
+                found.is_some() && (0..archive.len()).any(|index| is_packed(&mut archive, index));
+            // Packed numbers may be more than the file.
+            if packed { culprit(&mut Cursor::new(&bytes), u64::MAX) } else { found }
         }
-        Err(_) => Box::new(open().map_err(failed)?),
+        Err(_) => culprit(&mut open()?, length),
     };
+    match found {
+        Some((tensor, reason)) => Err(wrong(Some(tensor), reason)),
+        None => Ok(()),
+    }
+}
+
+/// The first tensor that is wrong, and how; `length` is the file's.
+fn culprit(input: &mut dyn BufRead, length: u64) -> Option<(String, String)> {
     for _ in 0..PICKLES {
-        match Machine::new(length).run(&mut input) {
+        match Machine::new(length).run(input) {
             Ok(None) => {}
-            Ok(Some((tensor, reason))) => return Err(wrong(Some(tensor), reason)),
+            Ok(found) => return found,
             Err(_) => break,
         }
     }
-    Ok(())
+    None
 }
 
 fn is_packed(archive: &mut ZipArchive<BufReader<File>>, index: usize) -> bool {
