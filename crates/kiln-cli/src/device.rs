@@ -239,7 +239,7 @@ pub fn compiled_names() -> String {
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 fn on_cpu(backend: Backend, device: Device) -> Opened {
-    let threads = plural(rayon::current_num_threads(), "thread");
+    let threads = plural(rayon::current_num_threads() as u64, "thread");
     let adapter = format!("{}, {threads}", processor());
     Opened { device, backend, adapter, software: false }
 }

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use anstyle::{AnsiColor, Style};
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use kiln::models::did_you_mean;
 use serde_json::json;
 
 use crate::cli::Cli;
@@ -123,9 +124,9 @@ impl From<io::Error> for Failure {
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
         let get = |kind| error.get(kind).map(words).unwrap_or_default();
-        let nearest = |kind| match get(kind).as_str() {
-            "" => String::new(),
-            near => format!("; did you mean `{near}`?"),
+        let nearest = |kind| {
+            let near = get(kind);
+            did_you_mean((!near.is_empty()).then_some(near.as_str()))
         };
         let message = match error.kind() {
             ErrorKind::UnknownArgument => format!(

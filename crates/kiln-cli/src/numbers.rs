@@ -2,13 +2,7 @@
 
 use kiln::viz::units;
 
-pub use kiln::viz::units::count;
-
-/// `1 epoch`, `2 epochs`: a count with its noun.
-pub fn plural(number: usize, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", count(number as u64))
-}
+pub use kiln::viz::units::{count, plural};
 
 /// The fraction `0.9924` as `99.24 %`, `0.999999` as `99.99 %`; a number that isn't one as `–`.
 pub fn percent(fraction: f64) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use kiln::train::{EpochRow, Event, Observer, Started, Step};
+use kiln::train::{EpochRow, Event, Observer, Stage, Started, Step};
 
 use crate::numbers::{count, percent, plural, seconds};
 use crate::output::Output;
@@ -73,8 +73,8 @@ impl Progress {
             count(run.train as u64),
             count(run.validation as u64),
             count(run.test as u64),
-            plural(run.epochs, "epoch"),
-            plural(run.steps_per_epoch, "step"),
+            plural(run.epochs as u64, "epoch"),
+            plural(run.steps_per_epoch as u64, "step"),
             run.run.display()
         ));
         if let Some(step) = run.resumed_at {
@@ -90,6 +90,13 @@ impl Progress {
         self.bar.set_message("starting");
         self.training = true;
         self.started = true;
+    }
+
+    /// Says what learns, where not everything does all the time.
+    fn stage(&self, stage: &Stage) {
+        if stage.first > 1 || !stage.frozen.is_empty() {
+            self.line(&format!("{FAINT}{stage}{FAINT:#}"));
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -152,6 +159,7 @@ impl Observer for Progress {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started(run) => self.started(run),
+            Event::Stage(stage) => self.stage(stage),
             Event::Step(step) => self.step(&step),
             Event::Epoch(row) => self.epoch(row),
             Event::Evaluated { done, of } => self.evaluated(done, of),

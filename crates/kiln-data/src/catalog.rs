@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn an_unknown_name_gets_the_nearest_known_one() {
         let message = |name| open(name, None).err().unwrap().to_string();
-        assert_eq!(message("mnst"), "unknown dataset `mnst`, did you mean `mnist`?; known: mnist");
+        assert_eq!(message("mnst"), "unknown dataset `mnst`; known: mnist; did you mean `mnist`?");
         assert_eq!(message("imagenet-22k"), "unknown dataset `imagenet-22k`; known: mnist");
     }
 

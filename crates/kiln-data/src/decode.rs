@@ -166,7 +166,7 @@ mod tests {
         for (name, bytes, reason) in [
             ("empty.png", vec![], "it is no PNG, JPEG, GIF, BMP or WebP image"),
             ("text.jpg", b"not a picture".to_vec(), "it is no PNG, JPEG, GIF, BMP or WebP image"),
-            ("cut.png", png[..png.len() / 2].to_vec(), ""),
+            ("cut.png", png[..png.len() / 2].to_vec(), "unexpected end of file"),
             ("huge.png", huge, "16384×16384 pixels; at most 100000000 are read"),
         ] {
             let path = folder.path().join(name);
@@ -193,7 +193,10 @@ mod tests {
             let mut bytes = encode(flag(), format);
             let at = at.index(bytes.len());
             bytes[at] = value;
-            let _ = decode_bytes(&bytes, "damaged");
+            match decode_bytes(&bytes, "damaged") {
+                Ok(pixels) => prop_assert_eq!(pixels.fault(), None),
+                Err(error) => prop_assert!(error.to_string().contains("damaged"), "{}", error),
+            }
         }
     }
 }

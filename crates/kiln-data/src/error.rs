@@ -33,7 +33,7 @@ pub enum Error {
         reason: String,
     },
     /// No built-in data set has this name.
-    #[error("unknown dataset `{name}`{}; known: {known}", suggestion(.nearest))]
+    #[error("unknown dataset `{name}`; known: {known}{}", did_you_mean(.nearest))]
     UnknownDataset {
         /// The name that was asked for.
         name: String,
@@ -139,6 +139,7 @@ impl Error {
     }
 }
 
-fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+/// As kiln-models says it, which this crate must not know.
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }

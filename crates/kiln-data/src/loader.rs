@@ -156,6 +156,7 @@ mod tests {
     use super::*;
     use crate::{Pixels, Sample, open};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Sender, channel};
     use std::thread;
     use std::time::Duration;
 
@@ -163,7 +164,6 @@ mod tests {
     struct Toy {
         len: usize,
         fault: fn(usize) -> Fault,
-        read: AtomicUsize,
     }
 
     #[derive(PartialEq)]
@@ -176,7 +176,7 @@ mod tests {
 
     impl Toy {
         fn new(len: usize, fault: fn(usize) -> Fault) -> Arc<Self> {
-            Arc::new(Self { len, fault, read: AtomicUsize::new(0) })
+            Arc::new(Self { len, fault })
         }
     }
 
@@ -185,7 +185,6 @@ mod tests {
             self.len
         }
         fn sample(&self, index: usize) -> Result<Sample, Error> {
-            self.read.fetch_add(1, Ordering::SeqCst);
             // Uneven work, so that workers overtake each other.
             thread::sleep(Duration::from_micros(Random::new(&[index as u64]).below(300) as u64));
             match (self.fault)(index) {
@@ -341,16 +340,54 @@ mod tests {
         assert_eq!(message, "sample toy/0.png: 2×1 pixels of 1 channels, but 1 values");
     }
 
+    /// Samples that tell of each of their readings, and whether it came too early.
+    struct Watched {
+        reads: Sender<(usize, bool)>,
+        /// Samples below this may be read.
+        allowed: AtomicUsize,
+    }
+
+    impl Dataset for Watched {
+        fn len(&self) -> usize {
+            10_000
+        }
+        fn sample(&self, index: usize) -> Result<Sample, Error> {
+            let too_early = index >= self.allowed.load(Ordering::SeqCst);
+            let _ = self.reads.send((index, too_early)); // in the end nobody listens
+            Ok(Sample { pixels: Pixels::new(1, 1, 1, vec![0])?, label: 0 })
+        }
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+        fn label(&self, _: usize) -> usize {
+            0
+        }
+    }
+
     #[test]
-    fn workers_stay_within_the_prefetch_and_stop_when_dropped() {
-        let toy = Toy::new(10_000, |_| Fault::None);
-        let config = LoaderConfig { prefetch: 3, ..config(10, 2) };
-        let mut batches = loader(toy.clone(), config).epoch(0, 0);
-        batches.next().unwrap().unwrap();
-        thread::sleep(Duration::from_millis(60));
-        assert_eq!(toy.read.load(Ordering::SeqCst), 40, "one taken and three ahead");
+    fn workers_go_as_far_as_the_prefetch_and_no_farther_and_stop_when_dropped() {
+        let (sender, reads) = channel();
+        let data = Arc::new(Watched { reads: sender, allowed: AtomicUsize::new(30) });
+        let config = LoaderConfig { prefetch: 3, shuffle: false, ..config(10, 2) };
+        let mut batches = loader(data.clone(), config).epoch(0, 0);
+
+        // Only workers that stop short of what they may read let the time run out.
+        let await_reads = |count| {
+            for _ in 0..count {
+                let (index, too_early) = reads.recv_timeout(Duration::from_secs(60)).unwrap();
+                assert!(!too_early, "sample {index} was read before there was room for it");
+            }
+        };
+        await_reads(30);
+        for taken in 1..=50 {
+            data.allowed.store(30 + 10 * taken, Ordering::SeqCst);
+            batches.next().unwrap().unwrap();
+            await_reads(10);
+        }
+
         drop(batches);
-        assert!(toy.read.load(Ordering::SeqCst) <= 40);
+        assert_eq!(Arc::strong_count(&data), 1, "a worker is still there");
+        assert_eq!(reads.try_iter().count(), 0, "nothing was read that was not waited for");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub fn linear(
 
 #[cfg(feature = "flex")]
 pub(crate) mod kernel {
+    use std::sync::Arc;
+
     use super::{Activation, Tensor};
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::tensor::Shape;
@@ -45,8 +47,9 @@ pub(crate) mod kernel {
 
     use crate::buffer::Buffer;
     use crate::cache::{self, Form};
+    use crate::conv::fold::padded_bias;
     use crate::conv::indirect::pointwise;
-    use crate::conv::run::{Destination, Epilogue, padded_bias};
+    use crate::conv::run::{Destination, Epilogue};
     use crate::dispatch::Path;
     use crate::extension::{contiguous, flex as primitive, flex_maybe, floats};
     use crate::gemm::{self, Block, Rows, Target};
@@ -92,7 +95,8 @@ pub(crate) mod kernel {
         [batch, depth, columns]: [usize; 3],
     ) -> Buffer {
         let used = || cache::packed(weight, Form::DenseUsed, || AtomicBool::new(false));
-        let epilogue = Epilogue { bias: padded_bias(bias, columns), residual: None, activation };
+        let bias = Arc::new(padded_bias(bias, columns));
+        let epilogue = Epilogue { bias, residual: None, activation };
         let mut out = Buffer::new(batch * columns);
         let destination = Destination { pointer: Shared::new(out.pointer()), step: columns };
         let x = floats(x);

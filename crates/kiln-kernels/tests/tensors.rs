@@ -7,7 +7,7 @@ use burn::tensor::ops::{
     MaxPoolOptions,
 };
 use burn::tensor::{DType, Device, Distribution, Tensor, Tolerance, activation, module};
-use kiln_kernels::{Activation, Branch, Lrn};
+use kiln_kernels::{Activation, Convolution, Lrn, Norm};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
@@ -16,6 +16,29 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
 #[track_caller]
 fn assert_same<const D: usize>(actual: Tensor<D>, expected: Tensor<D>) {
     actual.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
+}
+
+/// Within a part of the largest expected value.
+#[track_caller]
+fn assert_relative(actual: Tensor<4>, expected: Tensor<4>, part: f32) {
+    let largest = expected.clone().abs().max().into_scalar::<f32>();
+    let off = (actual - expected).abs().max().into_scalar::<f32>();
+    assert!(off <= part * largest, "{off} of {largest}");
+}
+
+fn norm(channels: usize) -> Norm {
+    Norm {
+        gamma: random([channels]),
+        beta: random([channels]),
+        mean: random([channels]),
+        variance: random([channels]).abs() + 0.1,
+        epsilon: 1e-3,
+    }
+}
+
+/// By burn's operation.
+fn normalized(y: Tensor<4>, n: Norm) -> Tensor<4> {
+    module::batch_norm(y, n.gamma, n.beta, n.mean, n.variance, n.epsilon)
 }
 
 fn conv(stride: usize, padding: usize, groups: usize) -> ConvOptions<2> {
@@ -80,22 +103,66 @@ fn a_chain_of_layers_agrees_with_burn() {
 #[test]
 fn branches_are_convolutions_side_by_side() {
     let x = random([2, 16, 7, 7]);
-    let branch = |out: usize, kernel: usize| Branch {
-        x: x.clone(),
-        weight: random([out, 16, kernel, kernel]),
-        bias: Some(random([out])),
-        options: conv(1, kernel / 2, 1),
-        activation: Activation::Relu,
+    let branch = |out: usize, kernel: usize| {
+        let convolution = Convolution {
+            weight: random([out, 16, kernel, kernel]),
+            bias: Some(random([out])),
+            norm: (kernel > 1).then(|| norm(out)),
+            options: conv(1, kernel / 2, 1),
+            activation: Activation::Relu,
+        };
+        (x.clone(), convolution)
     };
     let branches = vec![branch(9, 1), branch(16, 3), branch(3, 5)];
-    let expected = branches
-        .iter()
-        .map(|b| {
-            let b = b.clone();
-            activation::relu(module::conv2d(b.x, b.weight, b.bias, b.options))
-        })
-        .collect();
+    let expected = branches.iter().map(|(x, c)| burns(x.clone(), c, None)).collect();
     assert_same(kiln_kernels::conv2d_branches(branches), Tensor::cat(expected, 1));
+}
+
+/// A convolution by burn's operations.
+fn burns(x: Tensor<4>, c: &Convolution, residual: Option<Tensor<4>>) -> Tensor<4> {
+    let mut y = module::conv2d(x, c.weight.clone(), c.bias.clone(), c.options.clone());
+    if let Some(norm) = c.norm.clone() {
+        y = normalized(y, norm);
+    }
+    if let Some(residual) = residual {
+        y = y + residual;
+    }
+    c.activation.burn(y)
+}
+
+#[test]
+fn a_pair_is_one_convolution_after_the_other() {
+    // Together, apart because the map is small, and apart because the first is not depthwise.
+    for (shape, groups, stride) in [
+        ([2, 19, 23, 37], 19, 1),
+        ([1, 16, 60, 31], 16, 2),
+        ([1, 24, 5, 4], 24, 1),
+        ([1, 6, 30, 30], 3, 1),
+    ] {
+        let channels = shape[1];
+        for (activation, with_norm) in [(Activation::Identity, false), (Activation::Tanh, true)] {
+            let first = Convolution {
+                weight: random([channels, channels / groups, 3, 3]),
+                bias: with_norm.then(|| random([channels])),
+                norm: with_norm.then(|| norm(channels)),
+                options: conv(stride, 1, groups),
+                activation,
+            };
+            let second = Convolution {
+                weight: random([21, channels, 1, 1]),
+                bias: None,
+                norm: Some(norm(21)),
+                options: conv(1, 0, 1),
+                activation: Activation::Relu,
+            };
+            let x = random(shape);
+            let between = burns(x.clone(), &first, None);
+            let [batch, _, height, width] = between.dims();
+            let residual = with_norm.then(|| random([batch, 21, height, width]));
+            let expected = burns(between, &second, residual.clone());
+            assert_relative(kiln_kernels::conv2d_pair(x, first, second, residual), expected, 1e-5);
+        }
+    }
 }
 
 #[test]
@@ -205,6 +272,70 @@ fn a_changed_weight_is_packed_again() {
 }
 
 #[test]
+fn a_folded_norm_is_burns_norm_after_the_convolution() {
+    for (x, w, options) in [
+        ([2, 3, 17, 19], [10, 3, 7, 7], conv(2, 3, 1)),
+        ([2, 16, 9, 9], [24, 16, 3, 3], conv(1, 1, 1)),
+        ([1, 64, 29, 27], [72, 64, 3, 3], conv(1, 1, 1)), // Winograd
+        ([1, 12, 8, 8], [20, 3, 3, 3], conv(2, 1, 4)),
+        ([2, 20, 8, 8], [20, 1, 5, 5], conv(1, 2, 20)),
+        ([3, 40, 5, 5], [17, 40, 1, 1], conv(1, 0, 1)),
+    ] {
+        let (x, w, b) = (random(x), random(w), random([w[0]]));
+        for bias in [None, Some(b)] {
+            let n = norm(w.dims()[0]);
+            let y = module::conv2d(x.clone(), w.clone(), bias.clone(), options.clone());
+            let expected = normalized(y, n.clone());
+            let residual = random(expected.dims());
+            let y = kiln_kernels::conv2d_norm(
+                x.clone(),
+                w.clone(),
+                bias,
+                n,
+                options.clone(),
+                Activation::Relu,
+                Some(residual.clone()),
+            );
+            assert_relative(y, activation::relu(expected + residual), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_changed_statistic_is_folded_again() {
+    let (x, w) = (random([1, 8, 6, 6]), random([8, 8, 3, 3]));
+    let mut n = norm(8);
+    let check = |w: &Tensor<4>, n: &Norm| {
+        let options = conv(1, 1, 1);
+        let expected =
+            normalized(module::conv2d(x.clone(), w.clone(), None, options.clone()), n.clone());
+        let ours = || {
+            kiln_kernels::conv2d_norm(
+                x.clone(),
+                w.clone(),
+                None,
+                n.clone(),
+                options.clone(),
+                Activation::Identity,
+                None,
+            )
+        };
+        assert_same(ours(), expected.clone());
+        assert_same(ours(), expected);
+    };
+    check(&w, &n);
+    n.mean = n.mean + 0.5;
+    check(&w, &n);
+    n.variance = n.variance * 2.0;
+    check(&w, &n);
+    n.gamma = n.gamma * 3.0;
+    check(&w, &n);
+    n.beta = n.beta - 1.0;
+    check(&w, &n);
+    check(&(w * 2.0), &n);
+}
+
+#[test]
 fn a_tensor_without_elements_is_burns_affair() {
     let x: Tensor<4> = Tensor::zeros([0, 3, 8, 8], &Device::flex());
     let y = kiln_kernels::activate(x, Activation::Tanh);
@@ -214,8 +345,10 @@ fn a_tensor_without_elements_is_burns_affair() {
 #[test]
 fn half_precision_falls_back_to_burn() {
     let (x, w) = (random([1, 4, 5, 5]).cast(DType::F16), random([4, 4, 3, 3]).cast(DType::F16));
+    let burns = activation::relu(module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1)));
     let y = kiln_kernels::conv2d(x, w, None, conv(1, 1, 1), Activation::Relu, None);
     assert_eq!(y.dtype(), DType::F16);
+    y.into_data().assert_eq(&burns.into_data(), true);
 }
 
 /// The gradients of two expressions of the same leaves, weighted by `pick`.
@@ -255,6 +388,41 @@ fn convolutions_of_every_kind_have_burns_gradients() {
         let burns = activation::relu(module::conv2d(x.clone(), w.clone(), None, options));
         assert_same_gradients(&[&x, &w], ours, burns);
     }
+}
+
+#[test]
+fn a_frozen_norm_has_burns_gradients() {
+    let device = Device::flex().autodiff();
+    let on = |n: Norm| {
+        let here = |t: Tensor<1>| Tensor::<1>::from_data(t.into_data(), &device);
+        Norm {
+            gamma: here(n.gamma),
+            beta: here(n.beta),
+            mean: here(n.mean),
+            variance: here(n.variance),
+            epsilon: n.epsilon,
+        }
+    };
+    let n = on(norm(10));
+    let ours = |x: &Tensor<4>, w: &Tensor<4>, r: &Tensor<4>| {
+        kiln_kernels::conv2d_norm(
+            x.clone(),
+            w.clone(),
+            None,
+            n.clone(),
+            conv(1, 1, 1),
+            Activation::Relu,
+            Some(r.clone()),
+        )
+    };
+    let burns = |x: &Tensor<4>, w: &Tensor<4>, r: &Tensor<4>| {
+        let y = module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1));
+        activation::relu(normalized(y, n.clone()) + r.clone())
+    };
+    let (x, w, r) = (leaf([2, 6, 8, 7]), leaf([10, 6, 3, 3]), leaf([2, 10, 8, 7]));
+    assert_same_gradients(&[&x, &w, &r], ours(&x, &w, &r), burns(&x, &w, &r));
+    let (x, w, r) = (x.detach(), w.detach(), r.detach());
+    assert_same(ours(&x, &w, &r).inner(), burns(&x, &w, &r).inner());
 }
 
 #[test]

@@ -132,42 +132,43 @@ impl ConvBlock {
         self.run(x, Some(residual))
     }
 
-    /// The block for inference: its batch normalization, with the statistics it has now, becomes
-    /// part of the kernel and of a bias.
+    /// The block with its batch normalization, with the statistics it has now, as part of the kernel
+    /// and of a bias: for files that leave this crate. [`forward`](Self::forward) needs no folding,
+    /// the kernels do it when they pack the weights.
     #[must_use]
     pub fn fold(mut self) -> Self {
         let Some(norm) = self.norm.take() else { return self };
-        let deviation = (norm.running_var.value_sync() + norm.epsilon).sqrt();
-        let scale = norm.gamma.val() / deviation; // [channels_out]
-        let mean = norm.running_mean.value_sync();
-        let mean = match &self.conv.bias {
-            Some(bias) => mean - bias.val(),
-            None => mean,
-        };
-        let bias = norm.beta.val() - mean * scale.clone();
-
-        let channels_out = scale.dims()[0];
-        let scale = scale.reshape([channels_out, 1, 1, 1]);
-        self.conv.weight = self.conv.weight.map(|weight| weight * scale);
+        let norm = fixed(&norm, &norm.gamma.val().device());
+        let bias = self.conv.bias.as_ref().map(Param::val);
+        let (weight, bias) = norm.fold(self.conv.weight.val(), bias);
+        self.conv.weight = self.conv.weight.map(|_| weight);
         self.conv.bias = Some(Param::from_tensor(bias));
         self
     }
 
+    /// What the kernels need to know to compute the block with others as one, on `device`, where
+    /// nothing learns.
+    pub(crate) fn convolution(&self, device: &Device) -> kernels::Convolution {
+        kernels::Convolution {
+            weight: self.conv.weight.val(),
+            bias: self.conv.bias.as_ref().map(Param::val),
+            norm: self.norm.as_ref().map(|norm| fixed(norm, device)),
+            options: self.options(),
+            activation: self.activation.kernel(),
+        }
+    }
+
     fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
-        let activation = self.activation.kernel();
         let y = match &self.norm {
-            None => self.convolve(x, activation, residual),
-            Some(norm) => {
-                let y = self.convolve(x, kernels::Activation::Identity, None);
-                if y.device().is_autodiff() && norm.training.is_enabled() {
-                    normalize(norm, y, activation, residual)
-                } else {
-                    let y = norm.forward(y);
-                    self.activation.forward(match residual {
-                        Some(residual) => y + residual,
-                        None => y,
-                    })
-                }
+            Some(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
+                let (weight, bias) = (self.conv.weight.val(), self.conv.bias.as_ref());
+                let (bias, identity) = (bias.map(Param::val), kernels::Activation::Identity);
+                let y = kernels::conv2d(x, weight, bias, self.options(), identity, None);
+                normalize(norm, y, self.activation.kernel(), residual)
+            }
+            _ => {
+                let device = x.device();
+                self.convolution(&device).of(x, residual)
             }
         };
         trace::note(|| {
@@ -184,20 +185,27 @@ impl ConvBlock {
         y
     }
 
-    fn convolve(
-        &self,
-        x: Tensor<4>,
-        activation: kernels::Activation,
-        residual: Option<Tensor<4>>,
-    ) -> Tensor<4> {
-        let Conv2d { weight, bias, stride, dilation, groups, padding, .. } = &self.conv;
+    fn options(&self) -> ConvOptions<2> {
+        let Conv2d { stride, dilation, groups, padding, .. } = &self.conv;
         let PaddingConfig2d::Explicit(top, left, bottom, right) = *padding else {
             unreachable!("`init` gives every convolution an explicit padding");
         };
         let padding = [(top, bottom), (left, right)];
-        let options = ConvOptions::new_with_padding(*stride, padding, *dilation, *groups);
-        let bias = bias.as_ref().map(Param::val);
-        kernels::conv2d(x, weight.val(), bias, options, activation, residual)
+        ConvOptions::new_with_padding(*stride, padding, *dilation, *groups)
+    }
+}
+
+/// The normalization with the statistics of training so far.
+fn fixed(norm: &BatchNorm, device: &Device) -> kernels::Norm {
+    let here = |vector: Tensor<1>| {
+        if vector.device() == *device { vector } else { vector.to_device(device) }
+    };
+    kernels::Norm {
+        gamma: norm.gamma.val(),
+        beta: norm.beta.val(),
+        mean: here(norm.running_mean.value_sync()),
+        variance: here(norm.running_var.value_sync()),
+        epsilon: norm.epsilon,
     }
 }
 
@@ -270,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn frozen_in_training_it_gives_what_inference_gives_and_keeps_its_statistics() {
+        let golden = Golden::open("conv_block");
+        let block = golden.load(odd_block(&device())).train();
+        let before = block.norm.as_ref().unwrap().running_mean.value_sync().to_data();
+        let x = golden.tensor("input");
+
+        let frozen = block.freeze();
+        let y = frozen.forward(Tensor::from_inner(x.clone()));
+
+        assert_close(y.inner(), frozen.valid().forward(x));
+        let after = frozen.norm.as_ref().unwrap().running_mean.value_sync().to_data();
+        after.assert_eq(&before, true);
+    }
+
+    #[test]
     fn the_residual_is_added_before_the_activation() {
         let block = zeroed(ConvBlockConfig::new([3, 3], 3).init(&device()));
         let x = noise([2, 3, 5, 4], 1, &device());
@@ -320,7 +343,9 @@ mod tests {
     fn running_statistics_follow_the_batch_as_in_pytorch() {
         let block = ConvBlockConfig::new([2, 3], 1).init(&device().autodiff());
         let x = noise([2, 2, 3, 4], 5, &device().autodiff());
-        let y = block.convolve(x.clone(), kernels::Activation::Identity, None).inner();
+        let weight = block.conv.weight.val();
+        let identity = kernels::Activation::Identity;
+        let y = kernels::conv2d(x.clone(), weight, None, block.options(), identity, None).inner();
         let y = y.swap_dims(0, 1).reshape([3, 24]);
         let mean = y.clone().mean_dim(1).reshape([3]);
         let variance = y.var(1).reshape([3]); // divides by 23
@@ -344,6 +369,40 @@ mod tests {
 
         assert_close(y.inner(), expected.clone());
         assert_close(frozen.valid().forward(x.inner()), expected);
+    }
+
+    #[test]
+    fn inference_sees_new_statistics_and_a_new_weight() {
+        let mut block = ConvBlockConfig::new([3, 5], 3).init(&device());
+        let x = noise([2, 3, 6, 7], 7, &device());
+        let expected = |block: &ConvBlock| {
+            let convolved =
+                ConvBlock { norm: None, activation: Activation::Identity, ..block.clone() };
+            let norm = block.norm.as_ref().unwrap();
+            Activation::Relu.forward(norm.forward(convolved.forward(x.clone())))
+        };
+
+        assert_close(block.forward(x.clone()), expected(&block));
+        let norm = block.norm.as_ref().unwrap();
+        norm.running_mean.update(noise([5], 8, &device()));
+        norm.running_var.update(noise([5], 9, &device()).abs() + 0.5);
+        let _ = (norm.running_mean.value_sync(), norm.running_var.value_sync());
+        assert_close(block.forward(x.clone()), expected(&block));
+        block.conv.weight = block.conv.weight.map(|weight| weight * 2.0);
+        assert_close(block.forward(x.clone()), expected(&block));
+    }
+
+    #[test]
+    fn gradients_flow_through_a_frozen_norm() {
+        let device = device().autodiff();
+        let golden = Golden::open("conv_block");
+        let mut block = golden.load(odd_block(&device));
+        block.activation = Activation::Tanh;
+        let mut norm = block.norm.take().unwrap();
+        norm.training = norm.training.with_value(false);
+        block.norm = Some(norm);
+
+        assert_gradients(&block, noise([2, 4, 7, 6], 10, &device), ConvBlock::forward);
     }
 
     #[test]

@@ -88,6 +88,20 @@ impl Inception {
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = if x.device().is_autodiff() || trace::recording() {
+            self.views(x)
+        } else {
+            self.side_by_side(x)
+        };
+        trace::note(|| trace::Layer::new("concat", &y));
+        match &self.se {
+            Some(gate) => gate.forward(y),
+            None => y,
+        }
+    }
+
+    /// Each view by itself, as gradients and the trace need them, then all concatenated.
+    fn views(&self, x: Tensor<4>) -> Tensor<4> {
         let run = |[reduce, conv]: &[ConvBlock; 2], x| conv.forward(reduce.forward(x));
         let fork = trace::fork();
         let views = vec![
@@ -96,13 +110,20 @@ impl Inception {
             fork.branch(|| run(&self.five, x.clone())),
             fork.branch(|| self.projection.forward(self.pool.forward(x))),
         ];
+        kernels::concat_channels(views)
+    }
 
-        let y = kernels::concat_channels(views);
-        trace::note(|| trace::Layer::new("concat", &y));
-        match &self.se {
-            Some(gate) => gate.forward(y),
-            None => y,
-        }
+    /// The same, each view computed where it lies in the output.
+    fn side_by_side(&self, x: Tensor<4>) -> Tensor<4> {
+        let device = x.device();
+        let run =
+            |[reduce, conv]: &[ConvBlock; 2], x| (reduce.forward(x), conv.convolution(&device));
+        kernels::conv2d_branches(vec![
+            (x.clone(), self.one.convolution(&device)),
+            run(&self.three, x.clone()),
+            run(&self.five, x.clone()),
+            (self.pool.forward(x), self.projection.convolution(&device)),
+        ])
     }
 }
 
@@ -135,6 +156,22 @@ mod tests {
         assert_close(y.clone().narrow(1, 0, 2), module.one.forward(x.clone()));
         let pooled = module.pool.forward(x);
         assert_close(y.narrow(1, 9, 2), module.projection.forward(pooled));
+    }
+
+    #[test]
+    fn views_side_by_side_are_the_views_concatenated() {
+        let golden = Golden::open("inception");
+        for norm in [Norm::Batch, Norm::None] {
+            let mut module = small().with_norm(norm).init(&device());
+            if norm == Norm::Batch {
+                module = golden.load(module);
+            }
+            let x = noise([2, 3, 9, 11], 2, &device());
+
+            let together = module.side_by_side(x.clone());
+
+            together.to_data().assert_eq(&module.views(x).to_data(), true); // bit for bit
+        }
     }
 
     #[test]

@@ -169,7 +169,9 @@ mod tests {
                 .slice_assign(s![.., .., row, column], Tensor::ones([1, 1, 1, 1], &device()))
         };
 
-        assert_close(pool.forward(peak_at(2, 2)), pool.forward(peak_at(3, 3)));
+        let pooled = Tensor::from_floats([[[[0.0, 0.0], [0.0, 1.0]]]], &device());
+        assert_close(pool.forward(peak_at(2, 2)), pooled.clone());
+        assert_close(pool.forward(peak_at(3, 3)), pooled);
     }
 
     #[test]
@@ -213,5 +215,41 @@ mod tests {
 
         assert_gradients(&nothing(), x.clone(), |_, x| average.forward(x));
         assert_gradients(&nothing(), x, |_, x| global_avg_pool(x));
+    }
+
+    /// Values in random order, farther apart than the two points of a difference, so that no
+    /// window's maximum changes its place between them; all below zero, so that a border of zeros
+    /// would win.
+    fn far_apart(shape: [usize; 4], device: &Device) -> Tensor<4> {
+        let noise: Vec<f32> = noise(shape, 3, device).to_data().iter().collect();
+        let mut order: Vec<usize> = (0..noise.len()).collect();
+        order.sort_by(|&a, &b| noise[a].total_cmp(&noise[b]));
+        let mut values = vec![0.0; noise.len()];
+        for (rank, place) in order.into_iter().enumerate() {
+            values[place] = -1.0 - 0.05 * rank as f32;
+        }
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    #[test]
+    fn gradients_of_a_maximum_agree_with_finite_differences() {
+        let device = device().autodiff();
+        for (shape, kernel, stride, padding, ceil) in [
+            ([1, 1, 5, 4], 2, 2, 0, false),
+            // Overlapping windows share their maxima.
+            ([1, 2, 3, 4], 3, 1, 1, false),
+            ([2, 1, 3, 4], 3, 2, 1, false),
+            ([1, 1, 3, 7], 2, 2, 0, true),
+            ([1, 1, 4, 5], 2, 3, 1, true),
+            // More channels than a vector has lanes.
+            ([1, 17, 3, 3], 2, 1, 1, false),
+            ([2, 3, 7, 5], 3, 2, 1, true),
+        ] {
+            println!("{shape:?} {kernel} {stride} {padding} {ceil}"); // shown when the test fails
+            let pool =
+                MaxPoolConfig::new(kernel, stride).with_padding(padding).with_ceil(ceil).init();
+
+            assert_gradients(&nothing(), far_apart(shape, &device), |_, x| pool.forward(x));
+        }
     }
 }

@@ -8,8 +8,7 @@
 
 use burn::module::Initializer;
 use burn::prelude::*;
-use burn::tensor::Slice;
-use burn::tensor::ops::PadMode;
+use burn::tensor::ops::MaxPoolOptions;
 use kiln_kernels as kernels;
 
 use crate::squeeze_excite::scale;
@@ -211,18 +210,28 @@ impl Residual {
         }
     }
 
-    /// Option A: every `stride`-th pixel, and zeros for the channels that are new.
+    /// Option A: every `stride`-th pixel, which is the largest of one, and zeros for the channels that
+    /// are new.
     fn padded(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, from, ..] = x.dims();
         let [to, ..] = self.branch[self.branch.len() - 1].conv.weight.lazy_shape().dims::<4>();
-        let step = self.stride as isize;
-        let [all, every] = [1, step].map(|step| Slice::new(0, None, step));
-        let x = if step == 1 { x } else { x.slice([all, all, every, every]) };
+        let x = if self.stride == 1 {
+            x
+        } else {
+            kernels::max_pool2d(x, MaxPoolOptions::new([1; 2]).with_stride([self.stride; 2]))
+        };
         if from == to {
             return x;
         }
+        let [batch, _, height, width] = x.dims();
         let before = (to - from) / 2;
-        x.pad([(0, 0), (before, to - from - before), (0, 0), (0, 0)], PadMode::Constant(0.0))
+        // Channels last in memory, as the kernels' maps are.
+        let zeros = |channels| {
+            Tensor::zeros([batch, height, width, channels], &x.device()).permute([0, 3, 1, 2])
+        };
+        let parts =
+            [(before > 0).then(|| zeros(before)), Some(x.clone()), Some(zeros(to - from - before))];
+        kernels::concat_channels(parts.into_iter().flatten().collect())
     }
 
     /// `activation(branch · gate + around)`, where the gate includes what drops a path.

@@ -98,9 +98,15 @@ pub fn record<T>(keep_maps: bool, run: impl FnOnce() -> T) -> (T, Vec<Layer>) {
     (result, layers)
 }
 
+/// Whether this thread is inside [`record`]: a layer that computes others as one takes them apart then.
+#[must_use]
+pub fn recording() -> bool {
+    !RECORDS.with_borrow(Vec::is_empty)
+}
+
 /// Called by a layer when it has run. `layer` is evaluated only while somebody records.
 pub fn note(layer: impl FnOnce() -> Layer) {
-    if RECORDS.with_borrow(Vec::is_empty) {
+    if !recording() {
         return;
     }
     let layer = layer();

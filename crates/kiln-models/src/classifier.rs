@@ -46,6 +46,13 @@ pub trait Classifier: Module {
         Vec::new()
     }
 
+    /// Where what lies behind the last of the [`features`](Self::features) is kept: the beginnings
+    /// of its parameters' paths, with those of a dropout before it. The rest is the backbone. `head`,
+    /// unless the network says otherwise.
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["head"]
+    }
+
     /// The layers behind the last of the [`features`](Self::features) as convolutions, with which
     /// [`Convolutional`](crate::Convolutional) gives a map of scores; `None`, unless the network
     /// says otherwise.

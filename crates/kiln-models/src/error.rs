@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::suggest::did_you_mean;
 use crate::weights::Report;
 
 /// An error of this crate; its message is one line that says what to do.
@@ -33,6 +34,26 @@ pub enum Error {
         expected: &'static str,
         /// The value that was given.
         found: String,
+    },
+    /// A name that is none of those possible.
+    #[error("`{key}` takes {}, not {found:?}{}", either(known), did_you_mean(nearest.as_deref()))]
+    UnknownValue {
+        /// The full path of the key.
+        key: String,
+        /// The name that was given.
+        found: String,
+        /// The names that are possible.
+        known: &'static [&'static str],
+        /// The one of them most like it.
+        nearest: Option<String>,
+    },
+    /// A value that a key can't hold, though its type is right.
+    #[error("`{key}`: {reason}")]
+    Unfit {
+        /// The full path of the key.
+        key: String,
+        /// What was found and what was expected.
+        reason: String,
     },
     /// An assignment that isn't one.
     #[error("`{text}` is not an assignment; write key.path=value")]
@@ -94,11 +115,26 @@ pub enum Error {
         /// The file.
         file: PathBuf,
         /// Every tensor that doesn't fit.
-        report: Report,
+        report: Box<Report>,
     },
 }
 
 impl Error {
+    /// The same error where the options are the table `table` of something larger.
+    pub fn within(mut self, table: &str) -> Self {
+        if let Self::UnknownKey { key, .. }
+        | Self::WrongType { key, .. }
+        | Self::UnknownValue { key, .. }
+        | Self::Unfit { key, .. } = &mut self
+        {
+            *key = format!("{table}.{key}");
+        }
+        if let Self::UnknownKey { nearest: Some(nearest), .. } = &mut self {
+            *nearest = format!("{table}.{nearest}");
+        }
+        self
+    }
+
     /// Whether something was asked for that does not exist or is impossible, rather than something
     /// that failed on the way.
     pub fn is_wrong_use(&self) -> bool {
@@ -112,8 +148,13 @@ pub(crate) fn at_least(smallest: [usize; 3], found: [usize; 3]) -> Result<(), Er
     if fits { Ok(()) } else { Err(Error::Small { smallest, found }) }
 }
 
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+/// `a, b or c`.
+fn either(names: &[&str]) -> String {
+    match names {
+        [] => "no name".to_owned(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
 }
 
 fn of_tensor(tensor: Option<&str>) -> String {

@@ -275,6 +275,10 @@ impl Classifier for GoogLeNet {
         features
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["aux", "dropout", "head"]
+    }
+
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {
         Some(ConvolutionalHead::global_average(SEEN, &self.head))
     }
@@ -425,6 +429,22 @@ mod tests {
             }
         });
         assert_close(loss, expected);
+    }
+
+    #[test]
+    fn auxiliary_heads_are_there_on_request_only_and_cost_prediction_nothing() {
+        for config in [GoogLeNetConfig::googlenet(), GoogLeNetConfig::googlenet_2014()] {
+            let config = config.with_width(4);
+            let of = |config: &GoogLeNetConfig| {
+                summarize(&config.init(&device()), [3, 64, 64], &device()).unwrap()
+            };
+
+            let (without, with) = (of(&config), of(&config.clone().with_aux(true)));
+
+            assert!(without.layers.iter().all(|layer| !layer.name.starts_with("aux")));
+            assert!(with.parameters > without.parameters);
+            assert_eq!((with.macs, with.depth), (without.macs, without.depth));
+        }
     }
 
     #[test]

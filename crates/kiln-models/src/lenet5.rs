@@ -138,6 +138,10 @@ impl Classifier for LeNet5 {
         vec![Feature::new(2, s2), Feature::new(4, s4)]
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["c5", "f6", "output"]
+    }
+
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {
         let dense = [&self.f6, &self.output].map(|layer| layer.to_convolution(1));
         let layers = std::iter::once(self.c5.clone()).chain(dense).collect();

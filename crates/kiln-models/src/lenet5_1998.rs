@@ -245,6 +245,10 @@ impl Classifier for LeNet5Of1998 {
         vec![Feature::new(2, s2), Feature::new(4, s4)]
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["c5", "f6"]
+    }
+
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
         let [_, in_channels, ..] = self.c1.conv.weight.lazy_shape().dims::<4>();
         let expected = [in_channels, SIDE, SIDE];

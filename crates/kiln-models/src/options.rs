@@ -1,9 +1,14 @@
 //! Options: a table of values over the defaults, in which every mistake is named.
 
+mod read;
+
 use burn::config::Config;
 use serde_json::{Map, Value};
 
 use crate::Error;
+use crate::suggest::nearest_key;
+
+pub use read::read;
 
 /// The options of a network, by name.
 pub type Options = Map<String, Value>;
@@ -24,12 +29,12 @@ pub fn table<C: Config>(config: &C) -> Options {
 ///
 /// # Errors
 ///
-/// Names an unknown key and the nearest known one, a value of the wrong type, or what no network
-/// can be built from.
+/// Names an unknown key or value and the nearest known one, a value of the wrong type, or what no
+/// network can be built from.
 pub fn configure<C: Config>(defaults: &C, options: &Options) -> Result<C, Error> {
     let mut table = Value::Object(table(defaults));
     overlay(&mut table, Value::Object(options.clone()))?;
-    serde_json::from_value(table).map_err(|error| Error::Options { reason: error.to_string() })
+    read(table)
 }
 
 /// Lays the values of `over` over `base`, table by table; arrays are replaced as a whole.
@@ -40,21 +45,13 @@ pub fn configure<C: Config>(defaults: &C, options: &Options) -> Result<C, Error>
 ///
 /// # Errors
 ///
-/// An unknown key with its full path and the nearest known one, or a value of the wrong type. Then
-/// `base` is unchanged.
+/// An unknown key with its full path and the nearest known one (a table for a table, a value for a
+/// value), or a value of the wrong type. Then `base` is unchanged.
 pub fn overlay(base: &mut Value, over: Value) -> Result<(), Error> {
     let mut merged = base.clone();
-    match lay(&mut merged, over, "") {
-        Ok(()) => {
-            *base = merged;
-            Ok(())
-        }
-        Err(Error::UnknownKey { key, .. }) => {
-            let nearest = nearest_key(&key, base);
-            Err(Error::UnknownKey { key, nearest })
-        }
-        Err(error) => Err(error),
-    }
+    lay(&mut merged, over, "", base)?;
+    *base = merged;
+    Ok(())
 }
 
 /// Lays one assignment, `key.path=value`, over `base`.
@@ -84,19 +81,18 @@ pub fn set(base: &mut Value, assignment: &str) -> Result<(), Error> {
     overlay(base, nested)
 }
 
-/// The candidate most like `name`, if any is like it at all.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    best(candidates.into_iter().map(|candidate| (likeness(name, candidate), candidate)))
-}
-
-fn lay(base: &mut Value, over: Value, path: &str) -> Result<(), Error> {
+/// Lays `over` over the part of the table `all` that stands at `path`.
+fn lay(base: &mut Value, over: Value, path: &str, all: &Value) -> Result<(), Error> {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 match base.get_mut(&key) {
-                    Some(slot) => lay(slot, value, &path)?,
-                    None => return Err(Error::UnknownKey { key: path, nearest: None }),
+                    Some(slot) => lay(slot, value, &path, all)?,
+                    None => {
+                        let nearest = nearest_key(&path, keys(all, value.is_object()));
+                        return Err(Error::UnknownKey { key: path, nearest });
+                    }
                 }
             }
             Ok(())
@@ -126,7 +122,9 @@ fn fitted(base: &Value, value: Value) -> Result<Value, Value> {
             _ => Err(value),
         },
         (Value::Array(bases), Value::Array(values)) => {
-            let Some(base) = bases.first() else { return Ok(value) };
+            // A list of tables is somebody's own to check: a list has no keys.
+            let base = bases.first().filter(|base| !base.is_object());
+            let Some(base) = base else { return Ok(value) };
             let fitted: Result<_, _> =
                 values.iter().map(|value| fitted(base, value.clone())).collect();
             fitted.map(Value::Array).map_err(|_| value)
@@ -146,6 +144,7 @@ fn kind(value: &Value) -> &'static str {
             Some(Value::Number(number)) if number.is_f64() => "an array of numbers",
             Some(Value::Number(_)) => "an array of whole numbers",
             Some(Value::String(_)) => "an array of strings",
+            Some(Value::Object(_)) => "an array of tables",
             _ => "an array",
         },
         Value::Object(_) => "a table",
@@ -163,45 +162,28 @@ fn parse(text: &str) -> Value {
     }
 }
 
-/// The existing key most like `key`; a right name in the wrong table counts as much as a misspelt
-/// name in the right one.
-fn nearest_key(key: &str, base: &Value) -> Option<String> {
-    fn collect(table: &Value, path: &str, keys: &mut Vec<String>) {
+/// The paths of all tables within `table`, or of all values that are none.
+fn keys(table: &Value, tables: bool) -> Vec<String> {
+    fn collect(table: &Value, path: &str, tables: bool, keys: &mut Vec<String>) {
         let Value::Object(table) = table else { return };
         for (key, value) in table {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            collect(value, &path, keys);
-            keys.push(path);
+            collect(value, &path, tables, keys);
+            if value.is_object() == tables {
+                keys.push(path);
+            }
         }
     }
 
     let mut keys = Vec::new();
-    collect(base, "", &mut keys);
-    best(keys.into_iter().map(|known| {
-        let last_of_both = likeness(last(key), last(&known));
-        (likeness(key, &known).max(0.95 * last_of_both), known)
-    }))
-}
-
-fn last(path: &str) -> &str {
-    path.rsplit('.').next().unwrap_or(path)
-}
-
-fn likeness(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
-}
-
-/// The likeliest of the candidates that are alike enough to be worth a suggestion.
-fn best<T>(candidates: impl Iterator<Item = (f64, T)>) -> Option<T> {
-    candidates
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
+    collect(table, "", tables, &mut keys);
+    keys
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_layers::Activation;
     use serde_json::json;
 
     fn base() -> Value {
@@ -250,6 +232,37 @@ mod tests {
     }
 
     #[test]
+    fn only_a_table_is_suggested_for_a_table_and_only_a_value_for_a_value() {
+        assert_eq!(refused("optimizr=3"), "unknown key `optimizr`");
+        assert_eq!(
+            refused("optimiser.rate=3"),
+            "unknown key `optimiser`; did you mean `optimizer`?"
+        );
+        assert_eq!(refused("epoch.x=3"), "unknown key `epoch`");
+    }
+
+    #[test]
+    fn a_network_option_with_names_for_values_refuses_another_name() {
+        #[derive(Config, Debug)]
+        struct Toy {
+            #[config(default = "Activation::Tanh")]
+            activation: Activation,
+        }
+        let configured = |name: &str| {
+            let mut table = Value::Object(table(&Toy::new()));
+            set(&mut table, &format!("activation={name}")).unwrap();
+            configure(&Toy::new(), table.as_object().unwrap())
+        };
+
+        assert_eq!(configured("Relu").unwrap().activation, Activation::Relu);
+        assert_eq!(
+            configured("Rellu").unwrap_err().to_string(),
+            "`activation` takes Identity, Relu, Tanh, ScaledTanh, Sigmoid, LeakyRelu or \
+             SlightlyLeakyRelu, not \"Rellu\"; did you mean `Relu`?"
+        );
+    }
+
+    #[test]
     fn a_value_of_another_type_is_refused() {
         for (assignment, message) in [
             ("epochs=many", "`epochs` takes a whole number, not \"many\""),
@@ -288,11 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_found_or_none() {
-        let names = ["lenet5", "alexnet", "resnet18"];
+    fn an_array_of_tables_is_replaced_by_another() {
+        let mut value = json!({ "groups": [{ "match": "head" }] });
 
-        assert_eq!(nearest("LeNet", names), Some("lenet5"));
-        assert_eq!(nearest("resnet81", names), Some("resnet18"));
-        assert_eq!(nearest("quux", names), None);
+        overlay(&mut value, json!({ "groups": [{ "match": "stem", "frozen": true }] })).unwrap();
+
+        assert_eq!(value["groups"][0]["match"], "stem");
+        let message = set(&mut value, "groups=3").unwrap_err().to_string();
+        assert_eq!(message, "`groups` takes an array of tables, not 3");
     }
 }

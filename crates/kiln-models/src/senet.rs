@@ -244,6 +244,10 @@ impl Classifier for SeNet {
         features
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["dropout", "head"]
+    }
+
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {
         Some(ConvolutionalHead::global_average(SEEN, &self.head))
     }

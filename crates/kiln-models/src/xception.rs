@@ -11,6 +11,7 @@
 
 use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
+use kiln_kernels as kernels;
 use kiln_layers::{
     Activation, ConvBlock, ConvBlockConfig, Dense, DenseConfig, MaxPool, MaxPoolConfig,
     SeparableConv, SeparableConvConfig, SqueezeExcite, SqueezeExciteConfig, global_avg_pool, trace,
@@ -227,6 +228,10 @@ impl Classifier for Xception {
         features
     }
 
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["dropout", "head"]
+    }
+
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {
         Some(ConvolutionalHead::global_average(SEEN, &self.head))
     }
@@ -260,7 +265,7 @@ impl Block {
         };
         match &self.shortcut {
             Some(shortcut) => fork.branch(|| shortcut.forward_residual(x, branch)),
-            None => branch + x,
+            None => kernels::add(branch, x, kernels::Activation::Identity),
         }
     }
 }

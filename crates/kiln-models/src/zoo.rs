@@ -87,6 +87,10 @@ macro_rules! families {
                 match self { $(Self::$network(network) => network.features(images),)* }
             }
 
+            fn head_paths(&self) -> &'static [&'static str] {
+                match self { $(Self::$network(network) => network.head_paths(),)* }
+            }
+
             fn convolutional_head(&self) -> Option<ConvolutionalHead> {
                 match self { $(Self::$network(network) => network.convolutional_head(),)* }
             }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use burn::prelude::*;
 use kiln_data::{Dataset, Loader, LoaderConfig, Policy, Preprocess, Splits};
 use kiln_metrics::{Classification, Confusion};
-use kiln_models::{Classifier, Registry, weights};
+use kiln_models::{Classifier, Registry, did_you_mean, nearest, weights};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::State;
@@ -42,6 +42,8 @@ pub struct Ready<N> {
     pub state: State,
     /// The checkpoint it came from, if it did.
     pub checkpoint: Option<PathBuf>,
+    /// What a user should know of its weights.
+    pub note: Option<String>,
 }
 
 impl Subject {
@@ -61,7 +63,7 @@ impl Subject {
                 let Checkpoint { state, model, .. } = Checkpoint::read(&folder)?;
                 let network = registry.build(&state.model, &state.options, device)?;
                 let network = weights::from_bytes(network, model, &folder)?;
-                Ready { network, state, checkpoint: Some(folder) }.checked()
+                Ready { network, state, checkpoint: Some(folder), note: None }.checked()
             }
             Subject::Model { name, options, weights: file } => {
                 let recipe = Recipe::named(registry, name)
@@ -75,15 +77,20 @@ impl Subject {
                 };
 
                 let mut network = registry.build(name, &merged, device)?;
+                let mut note = None;
                 if let Some(file) = file {
-                    network = weights::load_exact(network, file, registry.keys(name))?;
+                    let report;
+                    (network, report) = weights::load(network, file, registry.keys(name))?;
+                    let report = report.exact(file)?;
+                    note = (!report.left_out.is_empty())
+                        .then(|| format!("{}: {report}", file.display()));
                 }
                 let classes = kiln_data::open(&recipe.dataset, None)
                     .map(|splits| splits.classes)
                     .unwrap_or_default();
                 let Recipe { dataset, preprocess, .. } = recipe;
                 let state = State::new(name, merged, dataset, classes, preprocess);
-                Ready { network, state, checkpoint: None }.checked()
+                Ready { network, state, checkpoint: None, note }.checked()
             }
         }
     }
@@ -165,6 +172,9 @@ impl<N: Classifier> Ready<N> {
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Evaluation, Error> {
+        if let Some(note) = &self.note {
+            observer.event(Event::Note(note));
+        }
         let state = &self.state;
         let part = part(splits, split)?;
         if self.checkpoint.is_some() && splits.classes != state.classes {
@@ -210,11 +220,9 @@ impl<N: Classifier> Ready<N> {
 
 fn part(splits: &Splits, split: &str) -> Result<Arc<dyn Dataset>, Error> {
     let Some(part) = splits.get(split) else {
-        let near = kiln_models::nearest(split, ["train", "test"])
-            .map(|near| format!("; did you mean `{near}`?"))
-            .unwrap_or_default();
+        let near = did_you_mean(nearest(split, ["train", "test"]));
         return Err(Error::Mismatch(format!(
-            "unknown split `{split}` of data set `{}`{near}; known: train, test",
+            "unknown split `{split}` of data set `{}`; known: train, test{near}",
             splits.name
         )));
     };

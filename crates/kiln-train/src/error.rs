@@ -23,12 +23,15 @@ pub enum Error {
         source: std::io::Error,
     },
     /// No recipe has this name.
-    #[error("unknown recipe or model `{name}`{nearest}; known: {known}")]
+    #[error(
+        "unknown recipe or model `{name}`; known: {known}{}",
+        kiln_models::did_you_mean(nearest.as_deref())
+    )]
     UnknownRecipe {
         /// What was asked for.
         name: String,
-        /// `, did you mean …` or nothing.
-        nearest: String,
+        /// The recipe or model whose name is most like it.
+        nearest: Option<String>,
         /// The names that exist.
         known: String,
     },

@@ -188,6 +188,7 @@ fn line(event: &Event<'_>) -> Option<String> {
             if row.best { ", best" } else { "" },
         )),
         Event::Skipped { name, reason } => Some(format!("skipped {name}: {reason}")),
+        Event::Stage(stage) => Some(stage.to_string()),
         Event::Note(note) => Some((*note).to_owned()),
         Event::Step(_) | Event::Evaluated { .. } => None,
     }

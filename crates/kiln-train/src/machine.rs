@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use burn::prelude::*;
+use kiln_viz::units;
 
 /// The processor, its cores and the system, in one line.
 pub fn machine() -> String {
@@ -15,8 +16,7 @@ pub fn machine() -> String {
             line.split_once(':').map(|(_, name)| name.trim().to_owned())
         })
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let plural = if cores == 1 { "core" } else { "cores" };
-    format!("{processor}, {cores} {plural}, {}", std::env::consts::OS)
+    format!("{processor}, {}, {}", units::plural(cores as u64, "core"), std::env::consts::OS)
 }
 
 /// The device in words, such as `CPU (flex)`.

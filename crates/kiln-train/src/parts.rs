@@ -6,7 +6,15 @@ use std::sync::Arc;
 use kiln_data::{Dataset, Loader, LoaderConfig, Splits};
 use kiln_models::{Classifier, Registry};
 
-use crate::{Error, Event, Job, Observer, Recipe};
+use crate::groups::Groups;
+use crate::{Error, Event, Job, Observer, Recipe, Stage};
+
+/// A job that can be done.
+pub(crate) struct Prepared {
+    pub(crate) parts: Parts,
+    pub(crate) recipe: Recipe,
+    pub(crate) stages: Vec<Stage>,
+}
 
 /// Opens the data of `job` and fits its recipe to it; everything that can be refused is refused here,
 /// before anything is written.
@@ -14,14 +22,18 @@ pub(crate) fn prepare<R: Registry>(
     registry: &R,
     job: &Job,
     observer: &mut dyn Observer,
-) -> Result<(Parts, Recipe), Error> {
+) -> Result<Prepared, Error> {
     let parts = Parts::open(job)?;
     let recipe = fitted(&job.recipe, &parts.splits, observer);
     // Parameters are drawn when they are first needed, so this costs nothing.
-    let network = registry.build(&recipe.model, &recipe.options, &job.device.clone().inner())?;
+    let device = job.device.clone().inner();
+    let network = registry
+        .build(&recipe.model, &recipe.options, &device)
+        .map_err(|error| error.within("options"))?;
     let [_, image @ ..] = recipe.input(1);
     network.check_input(image)?;
-    Ok((parts, recipe))
+    let stages = Groups::of(&recipe, &network)?.stages();
+    Ok(Prepared { parts, recipe, stages })
 }
 
 /// The recipe with the options that the data decides.

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use kiln_data::{Augment, Policy, Preprocess};
-use kiln_models::{Registry, options};
+use kiln_models::{Registry, nearest, options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Optimizer, Schedule};
+use crate::{Error, Group, Optimizer, Schedule};
 
 /// More is a slip of the finger.
 const MOST_EPOCHS: usize = 1_000_000;
@@ -28,7 +28,7 @@ pub struct Recipe {
     pub dataset: String,
     /// Folder with the data; absent: the embedded sample.
     pub data: Option<String>,
-    /// Weights to start from; absent: random ones.
+    /// Weights to start from, a head for other classes excepted; absent: random ones.
     pub weights: Option<String>,
     /// Seed of every random number in the run.
     pub seed: u64,
@@ -52,6 +52,8 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// The learning rate over time.
     pub schedule: Schedule,
+    /// Parameters that are frozen for a while or learn at a rate of their own.
+    pub groups: Vec<Group>,
     /// Early stopping.
     pub stop: Stop,
     /// How samples are read.
@@ -106,13 +108,10 @@ impl Recipe {
             .find(|(known, _)| *known == stem || Some(*known) == default.as_deref());
         let Some((known, text)) = found else {
             let models = registry.entries().iter().map(|entry| entry.name);
-            let names: Vec<&str> =
-                recipes().iter().map(|(known, _)| *known).chain(models).collect();
+            let names = recipes().iter().map(|(known, _)| *known).chain(models);
             return Err(Error::UnknownRecipe {
                 name: name.to_owned(),
-                nearest: options::nearest(stem, names.iter().copied())
-                    .map(|near| format!("; did you mean `{near}`?"))
-                    .unwrap_or_default(),
+                nearest: nearest(stem, names).map(str::to_owned),
                 known: recipes().iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
             });
         };
@@ -178,6 +177,7 @@ impl Recipe {
             loss: Loss::default(),
             optimizer: Optimizer::default(),
             schedule: Schedule::default(),
+            groups: Vec::new(),
             stop: Stop::default(),
             loader: Reading::default(),
         })
@@ -210,9 +210,14 @@ impl Recipe {
 
     /// The whole recipe as TOML, every default written out.
     pub fn to_toml(&self) -> String {
+        toml::to_string(&self.json()).expect("a recipe holds only numbers, texts, lists and tables")
+    }
+
+    /// The whole recipe as JSON: the tables, keys and numbers of [`to_toml`](Self::to_toml).
+    pub fn json(&self) -> Value {
         let mut value = self.to_value();
         polish(&mut value);
-        toml::to_string(&value).expect("a recipe holds only numbers, texts, lists and tables")
+        value
     }
 
     /// Shape of a batch of `batch` images: `[batch, channels, height, width]`.
@@ -230,9 +235,9 @@ impl Recipe {
         serde_json::to_value(self).expect("a recipe holds only numbers, texts, lists and tables")
     }
 
-    fn from_value(name: &str, value: Value) -> Result<Recipe, Error> {
-        let recipe: Recipe =
-            serde_json::from_value(value).map_err(|error| Error::recipe(name, error))?;
+    fn from_value(name: &str, mut value: Value) -> Result<Recipe, Error> {
+        Group::complete(&mut value["groups"]).map_err(|reason| Error::recipe(name, reason))?;
+        let recipe: Recipe = options::read(value).map_err(|error| Error::recipe(name, error))?;
         recipe.check().map_err(|reason| Error::recipe(name, reason))?;
         Ok(recipe)
     }
@@ -264,7 +269,8 @@ impl Recipe {
         self.preprocess.check().map_err(|error| error.to_string())?;
         self.augment.check().map_err(|error| error.to_string())?;
         self.optimizer.check()?;
-        self.schedule.check()
+        self.schedule.check()?;
+        self.groups.iter().try_for_each(Group::check)
     }
 }
 
@@ -339,13 +345,45 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_name_for_a_value_is_answered_by_key_and_known_names() {
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        for (assignment, message) in [
+            (
+                "optimizer.name=sgdd",
+                "`optimizer.name` takes sgd, adam or adamw, not \"sgdd\"; did you mean `sgd`?",
+            ),
+            (
+                "schedule.name=cosin",
+                "`schedule.name` takes constant, cosine or step, not \"cosin\"; \
+                 did you mean `cosine`?",
+            ),
+            ("loader.on_error=xyzzy", "`loader.on_error` takes fail or skip, not \"xyzzy\""),
+        ] {
+            let error = recipe.set(assignment).unwrap_err().to_string();
+            assert_eq!(error, format!("recipe --set: {message}"));
+        }
+
+        let text = "model = \"lenet5\"\n[schedule]\nname = \"stepp\"";
+        let error = Recipe::parse(&Zoo, "own.toml", text).unwrap_err().to_string();
+        assert!(error.starts_with("recipe own.toml: `schedule.name` takes"), "{error}");
+    }
+
+    #[test]
+    fn an_abbreviated_key_is_answered_by_the_whole_one() {
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        let error = recipe.set("optimizer.lr=1").unwrap_err().to_string();
+        assert!(error.ends_with("; did you mean `optimizer.learning_rate`?"), "{error}");
+    }
+
+    #[test]
     fn values_that_cannot_be_used_are_refused_by_name() {
         let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
         for (assignment, key) in [
             ("epochs=0", "epochs"),
             ("validation=1.5", "validation"),
             ("optimizer.momentum=1", "optimizer.momentum"),
-            ("optimizer.name=sgdd", "sgdd"),
+            ("optimizer.name=sgdd", "optimizer.name"),
+            ("seed=-1", "`seed`"),
             ("schedule.warmup_epochs=-1", "schedule.warmup_epochs"),
             ("preprocess.std=[0.0]", "preprocess.std"),
             ("epochs=many", "epochs"),
@@ -355,6 +393,30 @@ mod tests {
             assert!(error.contains(key), "{assignment}: {error}");
             assert_eq!(recipe, before, "a refused value changes nothing");
         }
+    }
+
+    #[test]
+    fn a_group_is_completed_and_its_mistakes_are_named() {
+        let with = |groups: &str| {
+            Recipe::parse(&Zoo, "mine", &format!("model = \"lenet5\"\n[[groups]]\n{groups}"))
+        };
+        let refused = |groups: &str| with(groups).unwrap_err().to_string();
+
+        let recipe = with("match = \"backbone\"\nfrozen_epochs = 3").unwrap();
+        let group = Group { matches: "backbone".into(), frozen_epochs: 3, ..Group::default() };
+        assert_eq!(recipe.groups, [group]);
+        assert_eq!(Recipe::parse(&Zoo, "again", &recipe.to_toml()).unwrap(), recipe);
+
+        let message = refused("match = \"head\"\nfrozen_epoch = 3");
+        assert!(message.contains("did you mean `frozen_epochs`?"), "{message}");
+        assert!(refused("frozen = true").contains("needs the key `match`"));
+        assert!(refused("match = \"head\"\nfrozen = 3").contains("true or false"));
+        assert!(refused("match = \"head\"\nrate_factor = -1").contains("rate_factor"));
+        assert!(refused("match = \"head\"\nfrozen = true\nfrozen_epochs = 1").contains("not both"));
+
+        let mut changed = recipe;
+        changed.set("groups=[{\"match\": \"head\", \"rate_factor\": 10}]").unwrap();
+        assert_eq!(changed.groups[0].rate_factor, 10.0);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use kiln_data::Splits;
-use kiln_models::{Registry, parameters};
+use kiln_models::{Registry, trainable};
 
 use crate::folder::Folder;
-use crate::parts::prepare;
+use crate::parts::{Prepared, prepare};
 use crate::report::Ended;
-use crate::run::{Run, noted};
+use crate::run::{self, Run, noted};
 use crate::{Error, Evaluation, Event, Observer, Recipe, Started, Subject, machine};
 
 /// A run to be done.
@@ -84,7 +84,10 @@ pub fn train<R: Registry>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
     let mut notes = Notes(Vec::new());
-    let (parts, recipe) = prepare(registry, job, &mut notes)?;
+    let Prepared { parts, recipe, stages } = prepare(registry, job, &mut notes)?;
+    // A new run whose weights don't fit leaves no folder behind.
+    let fresh =
+        (!job.resume).then(|| run::start(registry, &recipe, job, &mut notes)).transpose()?;
     let folder = if job.resume { Folder::existing(&job.out)? } else { Folder::create(&job.out)? };
     let mut observer = folder.journal(observer)?;
     let observer: &mut dyn Observer = &mut observer;
@@ -93,12 +96,10 @@ pub fn train<R: Registry>(
         folder.write_recipe(&recipe)?;
     }
 
-    let mut run = Run::new(registry, &folder, recipe, &parts, job, observer)?;
-    let parameters = parameters(&run.network)
-        .iter()
-        .filter(|parameter| parameter.trainable)
-        .map(|parameter| parameter.shape.iter().product::<usize>())
-        .sum();
+    let mut run = match fresh {
+        Some(network) => Run::new(network, &folder, recipe, &parts, job)?,
+        None => Run::resumed(registry, &folder, recipe, &parts, job, observer)?,
+    };
     let [train, validation, test] = parts.samples();
     observer.event(Event::Started(&Started {
         run: folder.path(),
@@ -106,7 +107,7 @@ pub fn train<R: Registry>(
         dataset: &parts.splits.name,
         source: &parts.splits.source,
         device: machine::device_name(&job.device),
-        parameters,
+        parameters: trainable(run.network()),
         train,
         validation,
         test,
@@ -136,6 +137,7 @@ pub fn train<R: Registry>(
         source: &parts.splits.source,
         test: &*parts.splits.test,
         evaluation: &evaluation,
+        stages: &stages,
         stopped,
     };
     noted(ended.report(&best.network, &device), observer);
@@ -315,12 +317,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = job(folder.path(), &["epochs=1"]);
         train(&Zoo, &first, &mut Silent).unwrap();
+        let before = last_model(folder.path());
         fs::remove_file(folder.path().join("checkpoints/last/SHA256SUMS")).unwrap();
 
         let mut again = Job::resume(&Zoo, folder.path(), Device::default()).unwrap();
         again.recipe.set("epochs=2").unwrap();
         let error = train(&Zoo, &again, &mut Silent).unwrap_err();
         assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+        assert!(last_model(folder.path()) == before, "the weights were overwritten");
     }
 
     #[test]

@@ -180,7 +180,13 @@ mod tests {
         canvas.text_up("far too long for this sheet", 10.0, 30.0, &style.align(Align::Centre));
         canvas.fill(-5.0, -5.0, 500.0, 500.0, Theme::LIGHT.grid);
         canvas.cells([30.0, 10.0, 30.0, 30.0], [3, 3], |_, _| Theme::LIGHT.warm);
-        assert_eq!(canvas.into_image().dimensions(), (80, 40));
+        let image = canvas.into_image();
+        assert_eq!(image.dimensions(), (80, 40));
+        for (x, y, pixel) in image.enumerate_pixels() {
+            let within = x >= 60 && y >= 20;
+            let expected = if within { Theme::LIGHT.warm } else { Theme::LIGHT.grid };
+            assert_eq!(*pixel, expected, "{x} {y}");
+        }
     }
 
     #[test]

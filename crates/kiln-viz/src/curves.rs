@@ -411,8 +411,20 @@ mod tests {
             Chart::new("Loss").series("train", []),
             Chart::new("Loss").series("a", [(f64::NAN, 1.0)]),
         ] {
-            assert_eq!(chart.draw(320, 200).dimensions(), (640, 400));
+            let image = chart.draw(320, 200);
+            assert_eq!(image.dimensions(), (640, 400));
+            assert!(words_in_the_middle(&image), "{chart:?}");
         }
+        let filled = Chart::new("Loss").series("a", [(1.0, 1.0)]).draw(320, 200);
+        assert!(!words_in_the_middle(&filled));
+    }
+
+    /// Whether something is written where lines should be.
+    fn words_in_the_middle(image: &RgbImage) -> bool {
+        image
+            .enumerate_pixels()
+            .filter(|(x, y, _)| (200..440).contains(x) && (120..280).contains(y))
+            .any(|(_, _, &p)| p == Theme::LIGHT.muted)
     }
 
     #[test]
@@ -466,16 +478,25 @@ mod tests {
             (1e299, 0.0),
         ];
         for values in [Values::Numbers, Values::Fractions, Values::Logarithmic] {
-            Chart::new("t")
+            let image = Chart::new("t")
                 .x("x")
                 .y("y")
                 .values(values)
                 .series("s", points)
                 .mark(1.0, "best")
                 .draw(0, 0);
+            assert_eq!(
+                image.dimensions(),
+                (320, 280),
+                "{values:?}: the smallest that holds a plot"
+            );
         }
         let tiny = [(1.0, 1e-310), (2.0, 1e-300), (3.0, 2e-5)];
-        Chart::new("t").values(Values::Logarithmic).series("s", tiny).draw(300, 200);
+        let line = |points| {
+            let chart = Chart::new("t").values(Values::Logarithmic).series("s", points);
+            ink_of(&chart.draw(300, 200), 0)
+        };
+        assert!(line(tiny) > line([(f64::NAN, 1.0); 3]), "the line shows");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Predictions side by side: the image, what the network said, and whether it was right.
+//! Images side by side: each with what the network said of it and, where that is known, whether it was right.
 
 use image::RgbImage;
 
@@ -8,23 +8,23 @@ use crate::picture::Picture;
 use crate::tiles::into_box;
 use crate::units;
 
-/// One image with a prediction.
+/// One image with what is said of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Card {
     /// The image as the network was given it, or as the user knows it.
     pub image: RgbImage,
-    /// What the network said, such as `7 · 99.1 %`.
+    /// What the network said, such as `7 · 99.1 %`, or what there is to see.
     pub caption: String,
     /// What it should have said, such as `true: 9`; may be empty.
     pub note: String,
-    /// Whether the prediction was right.
-    pub right: bool,
+    /// Whether the prediction was right; `None` where nobody knows, or nothing was predicted.
+    pub right: Option<bool>,
 }
 
 impl Card {
-    /// A card with a caption of its own.
-    pub fn new(image: RgbImage, caption: impl Into<String>, right: bool) -> Self {
-        Self { image, caption: caption.into(), note: String::new(), right }
+    /// A card with a caption of its own, neither right nor wrong.
+    pub fn new(image: RgbImage, caption: impl Into<String>) -> Self {
+        Self { image, caption: caption.into(), note: String::new(), right: None }
     }
 
     /// A card for the class `predicted` with `confidence` between 0 and 1 where `truth` is the label.
@@ -32,7 +32,7 @@ impl Card {
         let right = predicted == truth;
         let caption = format!("{predicted} · {}", units::percent(confidence, 1));
         let note = if right { String::new() } else { format!("true: {truth}") };
-        Self { image, caption, note, right }
+        Self { image, caption, note, right: Some(right) }
     }
 }
 
@@ -42,7 +42,7 @@ const GAP: f32 = 12.0;
 const LINE: f32 = 14.0;
 const COLUMNS: usize = 6;
 
-/// Draws cards in rows of six: a blue bar is right, an orange one wrong.
+/// Draws cards in rows of six: a blue bar is right, an orange one wrong, a grey one neither.
 pub fn contact_sheet(title: &str, cards: &[Card]) -> Picture {
     Picture::draw(|theme| draw(title, cards, theme))
 }
@@ -84,7 +84,8 @@ fn draw(title: &str, cards: &[Card], theme: &'static Theme) -> Canvas {
         canvas.fill(x, y, BOX, BOX, theme.neutral);
         let size = [image.width() as usize, image.height() as usize];
         canvas.cells([left, top, w, h], size, |i, j| *image.get_pixel(i as u32, j as u32));
-        canvas.fill(x, y + BOX, BOX, 3.0, theme.series[usize::from(card.right)]);
+        let bar = card.right.map_or(theme.grid, |right| theme.series[usize::from(right)]);
+        canvas.fill(x, y + BOX, BOX, 3.0, bar);
         for (k, (line, style)) in lines.iter().enumerate() {
             canvas.text(line, x + BOX / 2.0, y + BOX + 14.0 + k as f32 * LINE, style);
         }
@@ -114,18 +115,34 @@ mod tests {
         let wrong = Card::prediction(RgbImage::new(28, 28), "4", "9", 0.61);
         assert_eq!(
             (wrong.caption.as_str(), wrong.note.as_str(), wrong.right),
-            ("4 · 61.0\u{a0}%", "true: 9", false)
+            ("4 · 61.0\u{a0}%", "true: 9", Some(false))
         );
         let right = Card::prediction(RgbImage::new(28, 28), "7", "7", 0.99996);
         assert_eq!(
             (right.caption.as_str(), right.note.as_str(), right.right),
-            ("7 · 99.9\u{a0}%", "", true)
+            ("7 · 99.9\u{a0}%", "", Some(true))
         );
     }
 
     #[test]
+    fn a_prediction_that_nobody_judged_has_the_colour_of_neither() {
+        let colours = |right| {
+            let card = Card { right, ..Card::new(RgbImage::new(28, 28), "7") };
+            let sheet = contact_sheet("", &[card]);
+            [(sheet.light, Theme::LIGHT), (sheet.dark, Theme::DARK)].map(|(image, theme)| {
+                let [wrong, right, ..] = theme.series;
+                [wrong, right, theme.grid].map(|colour| image.pixels().any(|&p| p == colour))
+            })
+        };
+
+        assert_eq!(colours(Some(false)), [[true, false, false]; 2]);
+        assert_eq!(colours(Some(true)), [[false, true, false]; 2]);
+        assert_eq!(colours(None), [[false, false, true]; 2]);
+    }
+
+    #[test]
     fn rows_grow_with_their_captions_and_an_empty_sheet_is_a_sheet() {
-        let card = |caption: &str| Card::new(RgbImage::new(40, 20), caption, true);
+        let card = |caption: &str| Card::new(RgbImage::new(40, 20), caption);
         let height = |cards: &[Card]| contact_sheet("Right", cards).points().1;
         assert!(height(&[]) > 40);
         assert!(height(&[card("a much longer name of a class")]) > height(&[card("cat")]));

@@ -146,13 +146,17 @@ impl Report {
             let source =
                 if image.is_empty() { String::new() } else { data_url(&image, self.effort) };
             let pixelated = if width.max(height) <= PIXELATED { " class=\"pixels\"" } else { "" };
-            let (kind, word) = if card.right { ("right", "right") } else { ("wrong", "wrong") };
+            let (kind, word) = match card.right {
+                Some(true) => (" class=\"right\"", "right: "),
+                Some(false) => (" class=\"wrong\"", "wrong: "),
+                None => ("", ""),
+            };
             let (caption, note) = (escape(&card.caption), escape(&card.note));
             let note_html =
                 if note.is_empty() { String::new() } else { format!("<span>{note}</span>") };
-            let alt = format!("{word}: {caption} {note}");
+            let alt = format!("{word}{caption} {note}");
             self.push(&format!(
-                "<li class=\"{kind}\"><img{pixelated} alt=\"{}\" width=\"{}\" height=\"{}\" src=\"{source}\"><b>{caption}</b>{note_html}</li>\n",
+                "<li{kind}><img{pixelated} alt=\"{}\" width=\"{}\" height=\"{}\" src=\"{source}\"><b>{caption}</b>{note_html}</li>\n",
                 alt.trim_end(),
                 image.width(),
                 image.height()
@@ -365,7 +369,7 @@ mod tests {
                     image: RgbImage::new(2, 2),
                     caption: evil.into(),
                     note: evil.into(),
-                    right: true,
+                    right: Some(true),
                 }],
                 evil,
             )
@@ -377,6 +381,22 @@ mod tests {
             .render();
         assert!(!page.contains("<script"));
         assert!(page.matches("&lt;script&gt;&quot;&#39;&amp;").count() >= 24);
+    }
+
+    #[test]
+    fn a_card_is_right_wrong_or_neither_in_colour_and_in_words() {
+        let page = |right| {
+            let card = Card { right, ..Card::new(RgbImage::new(2, 2), "7") };
+            Report::new("r").gallery(&[card], "").render()
+        };
+        for (right, item, words) in [
+            (Some(true), "<li class=\"right\">", "alt=\"right: 7\""),
+            (Some(false), "<li class=\"wrong\">", "alt=\"wrong: 7\""),
+            (None, "<li>", "alt=\"7\""),
+        ] {
+            let page = page(right);
+            assert!(page.contains(item) && page.contains(words), "{right:?}");
+        }
     }
 
     #[test]

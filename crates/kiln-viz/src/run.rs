@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn every_picture_lies_beside_the_report() {
         let folder = tempfile::tempdir().unwrap();
-        let card = |right| Card::new(RgbImage::new(28, 28), "7", right);
+        let card = |truth| Card::prediction(RgbImage::new(28, 28), "7", truth, 0.9);
         let run = Run {
             classes: vec!["a".into(), "b".into()],
             evaluation: Some(Evaluation {
@@ -394,8 +394,8 @@ mod tests {
                 maps: vec![0.1; 9],
                 shape: [1, 3, 3],
             }],
-            right: vec![card(true)],
-            wrong: vec![card(false)],
+            right: vec![card("7")],
+            wrong: vec![card("9")],
             ..Run::default()
         };
         run.save(folder.path()).unwrap();

@@ -118,13 +118,8 @@ pub(crate) fn into_box(image: &RgbImage, side: u32) -> RgbImage {
 
 /// `6 filters`, or `the first 64 of 512 filters`.
 fn of(shown: usize, all: usize, noun: &str) -> String {
-    let plural = if all == 1 { "" } else { "s" };
-    let all_text = units::count(all as u64);
-    if shown == all {
-        format!("{all_text} {noun}{plural}")
-    } else {
-        format!("the first {shown} of {all_text} {noun}{plural}")
-    }
+    let all_of_them = units::plural(all as u64, noun);
+    if shown == all { all_of_them } else { format!("the first {shown} of {all_of_them}") }
 }
 
 /// The values a picture's colours stand for.

@@ -16,6 +16,12 @@ pub fn count(value: u64) -> String {
     out
 }
 
+/// A count with its noun, whose plural ends in s: `1 epoch`, `61,750 parameters`.
+pub fn plural(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number))
+}
+
 /// A count in three or four digits: `416520` is `417 k`, `11_689_512` is `11.7 M`.
 pub fn short(value: u64) -> String {
     let (scaled, unit) = match value {
@@ -88,6 +94,12 @@ mod tests {
     fn counts_are_grouped_in_threes() {
         let texts = [0, 999, 1_000, 61_750, 138_357_544].map(count);
         assert_eq!(texts, ["0", "999", "1,000", "61,750", "138,357,544"]);
+    }
+
+    #[test]
+    fn only_one_is_singular() {
+        let texts = [0, 1, 2, 1_000].map(|number| plural(number, "step"));
+        assert_eq!(texts, ["0 steps", "1 step", "2 steps", "1,000 steps"]);
     }
 
     #[test]

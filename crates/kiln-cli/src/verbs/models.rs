@@ -1,7 +1,7 @@
 //! `kiln models`: what can be trained.
 
 use clap::Args;
-use kiln::models::{Entry, Registry, Zoo};
+use kiln::models::{Entry, Registry, Zoo, did_you_mean, nearest};
 use serde_json::json;
 
 use crate::errors::Verb;
@@ -33,9 +33,7 @@ impl Models {
             Zoo.entries().iter().filter(|entry| mentions(entry, &filter)).collect();
         if shown.is_empty() {
             let names = Zoo.entries().iter().map(|entry| entry.name);
-            let near = kiln::models::nearest(&filter, names)
-                .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
+            let near = did_you_mean(nearest(&filter, names));
             output::note(&format!("no model mentions `{filter}`{near}"));
         }
 

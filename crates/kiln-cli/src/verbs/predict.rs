@@ -233,7 +233,7 @@ fn write_folder(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Fail
             let pixels = decode(path).ok()?;
             let caption = format!("{} · {:.1} %", best.name, 100.0 * best.score);
             let note = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Some(Card { note, ..Card::new(picture(&pixels), caption, true) })
+            Some(Card { note, ..Card::new(picture(&pixels), caption) })
         })
         .take(CARDS)
         .collect();

@@ -77,7 +77,7 @@ pub fn input_size(
     match wish {
         Some(wish) if wish[0] != channels => Err(Failure::usage(format!(
             "{model} takes images of {}, not of {}",
-            plural(channels, "channel"),
+            plural(channels as u64, "channel"),
             shape(&wish)
         ))
         .hint(format!("add --set in_channels={}", wish[0]))),

@@ -36,7 +36,8 @@ stopped, skipped}; `stopped` is finished, early or interrupted, and an interrupt
 metrics. With --seeds, metrics are means, `spread` holds their standard deviations, and `runs`
 holds each seed's own object; `seconds` is the sum.
 --dry-run: {model, dataset, parameters, input, samples: {train, validation, test}, epochs,
-steps_per_epoch, learning_rates, parameter_bytes, activation_bytes, recipe}";
+steps_per_epoch, learning_rates, stages: [{first, last, learning, frozen}], parameter_bytes,
+activation_bytes, recipe}; a stage has its epochs, the numbers that learn and the frozen groups";
 
 /// Train a network, measure it, and write a report
 #[derive(Args, Debug)]

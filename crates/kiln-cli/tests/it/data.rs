@@ -30,6 +30,18 @@ fn a_preview_is_a_picture() {
 }
 
 #[test]
+fn a_preview_writes_its_numbers_as_they_were_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sheet.png");
+    let preview = ["data", "preview", "mnist", "--count", "1", "--out", text(&out)];
+    let set = ["--set", "augment.scale=0.1306", "--set", "augment.rotate=7.3"];
+    let augment = &json(0, [&preview[..], &set].concat())["augment"];
+    assert_eq!(augment["scale"].to_string(), "0.1306");
+    assert_eq!(augment["rotate"].to_string(), "7.3");
+    assert_eq!(keys(augment), ["rotate", "scale", "shear", "shift"]);
+}
+
+#[test]
 fn converted_digits_lie_in_a_folder_per_class() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("digits");

@@ -25,6 +25,8 @@ fn every_unknown_name_is_answered_by_the_nearest_known_one() {
         (&["train", "lenet6"][..], "lenet5"),
         (&["train", "lenet5", "--dataset", "mnits"], "mnist"),
         (&["train", "lenet5", "--set", "optimizer.learning_rat=1"], "optimizer.learning_rate"),
+        (&["train", "lenet5", "--set", "optimizer.lr=1"], "optimizer.learning_rate"),
+        (&["train", "lenet5", "--set", "optimizer.name=sgdd"], "sgd"),
         (&["train", "lenet5", "--set", "epoch=1"], "epochs"),
         (&["train", "lenet5", "--eposh", "3"], "--epochs"),
         (&["train", "lenet5", "--device", "wgpuu"], "wgpu"),
@@ -37,8 +39,19 @@ fn every_unknown_name_is_answered_by_the_nearest_known_one() {
         (&["data", "previw", "mnist"], "preview"),
     ] {
         let error = error(2, arguments);
-        assert!(error.contains(&format!("did you mean `{nearest}`")), "{arguments:?}: {error}");
+        assert!(error.ends_with(&format!("; did you mean `{nearest}`?")), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn an_option_of_the_model_is_named_by_its_path_in_the_recipe() {
+    let out = tempfile::tempdir().unwrap();
+    let set = ["--set", "options.hidden=-1", "--out", text(out.path())];
+    let in_training = error(2, &[&["train", "lenet5"][..], &set].concat());
+    assert!(in_training.starts_with("`options.hidden`: "), "{in_training}");
+
+    let alone = error(2, &["summary", "lenet5", "--set", "hidden=-1"]);
+    assert!(alone.starts_with("`hidden`: "), "{alone}");
 }
 
 #[test]

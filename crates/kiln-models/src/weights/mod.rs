@@ -25,7 +25,7 @@ use burn::store::pytorch_reader::PytorchReader;
 use burn::store::{BurnToPyTorchAdapter, ModuleAdapter, ModuleSnapshot, bridge};
 use burn::tensor::{Bytes, DType};
 
-use crate::Error;
+use crate::{Classifier, Error, is_below, parameters};
 use apply::Loader;
 use keys::Direction;
 pub use keys::Keys;
@@ -38,6 +38,10 @@ const NATIVE: &str = "kiln";
 
 /// What PyTorch's batch norms keep beside their statistics.
 const COUNTER: &str = "num_batches_tracked";
+
+/// Where networks keep the auxiliary heads that only training uses. Files have them with or without
+/// need.
+const AUX: &str = "aux";
 
 /// `model` with the weights of `file`, as far as they fit, and what did not fit.
 ///
@@ -59,6 +63,34 @@ pub fn load<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<(M, Report)
 /// As [`load`], and [`Error::Mismatch`] with every missing, unexpected and misshapen tensor.
 pub fn load_exact<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<M, Error> {
     exact(load(model, file, keys)?, file)
+}
+
+/// `model` with the weights of `file`, all of which must fit but those of its head: what doesn't fit
+/// there, because it has other classes or because the file has no head, keeps the model's values.
+///
+/// # Errors
+///
+/// As [`load`], and [`Error::Mismatch`] if a tensor of the backbone is missing, unexpected or
+/// misshapen.
+pub fn load_backbone<C: Classifier>(
+    model: C,
+    file: &Path,
+    keys: &Keys,
+) -> Result<(C, Report), Error> {
+    let head = model.head_paths();
+    let of_head = |path: &str| head.iter().any(|start| is_below(path, start));
+    let (model, report) = load(model, file, keys)?;
+
+    let unexpected =
+        report.unexpected.iter().map(|name| keys::translate(name, keys, Direction::Here));
+    let fits = report.missing.iter().all(|path| of_head(path))
+        && report.misshapen.iter().all(|tensor| of_head(&tensor.path))
+        && unexpected.into_iter().all(|path| of_head(&path));
+    if fits && report.loaded.iter().any(|path| !of_head(path)) {
+        Ok((model, report))
+    } else {
+        Err(Error::Mismatch { file: file.to_owned(), report: Box::new(report) })
+    }
 }
 
 /// Writes the weights of `model` to `file` in kiln's format, replacing it only when everything is
@@ -191,11 +223,7 @@ fn write_file(
 }
 
 fn exact<M>((model, report): (M, Report), file: &Path) -> Result<M, Error> {
-    if report.is_exact() {
-        Ok(model)
-    } else {
-        Err(Error::Mismatch { file: file.to_owned(), report })
-    }
+    report.exact(file).map(|_| model)
 }
 
 /// Opens a file of either kind, told apart by its beginning.
@@ -244,10 +272,15 @@ fn apply<M: Module>(
         renamed.push(tensor);
     }
 
+    let trains_aux = parameters(&model).iter().any(|parameter| is_below(&parameter.path, AUX));
     let mut loader = Loader::new(renamed, !native);
     let model = model.map(&mut loader);
     let mut report = loader.finish().map_err(wrong)?;
-    for name in &mut report.unexpected {
+    if !trains_aux {
+        let of_aux = |name: &mut String| is_below(name, AUX);
+        report.left_out = report.unexpected.extract_if(.., of_aux).collect();
+    }
+    for name in report.unexpected.iter_mut().chain(&mut report.left_out) {
         if let Some(there) = names.remove(name) {
             *name = there;
         }

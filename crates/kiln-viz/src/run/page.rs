@@ -75,8 +75,7 @@ impl Run {
             metrics.push(Metric::new(units::short(macs), "multiply-adds", "for one image"));
         }
         if self.seconds > 0.0 {
-            let epochs = self.epochs.len();
-            let note = format!("{epochs} epoch{}", if epochs == 1 { "" } else { "s" });
+            let note = units::plural(self.epochs.len() as u64, "epoch");
             metrics.push(Metric::new(units::duration(self.seconds), "training time", note));
         }
         metrics
@@ -172,8 +171,8 @@ impl Run {
             .iter()
             .take(3)
             .map(|&(count, row, column)| {
-                let plural = if count == 1 { "" } else { "s" };
-                format!("{} for {} ({} time{plural})", name(row), name(column), units::count(count))
+                let times = units::plural(count, "time");
+                format!("{} for {} ({times})", name(row), name(column))
             })
             .collect();
         match told.as_slice() {

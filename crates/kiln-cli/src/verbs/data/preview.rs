@@ -66,7 +66,7 @@ impl Preview {
             let sample = part.sample(index)?;
             let pixels = augment.apply(&sample.pixels, &mut random);
             let caption = splits.classes.get(sample.label).cloned().unwrap_or_default();
-            cards.push(Card::new(picture(&pixels), caption, true));
+            cards.push(Card::new(picture(&pixels), caption));
         }
         let title = format!("{} {}", splits.name, self.split);
         contact_sheet(&title, &cards).save(&self.out)?;
@@ -75,7 +75,7 @@ impl Preview {
             "name": splits.name,
             "split": self.split,
             "count": shown,
-            "augment": augment,
+            "augment": recipe.json()["augment"],
             "file": self.out.display().to_string(),
         });
         output.result(&object, |to| {
