@@ -12,6 +12,7 @@ use kiln_models::{Classifier, Registry, did_you_mean, nearest, weights};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::State;
+use crate::folder::{Folder, run_of};
 use crate::{Checkpoint, Error, Event, Observer, Recipe};
 
 /// Images per batch when nothing is trained.
@@ -96,6 +97,8 @@ pub struct Evaluation {
     pub model: String,
     /// Name of the data set.
     pub dataset: String,
+    /// `embedded sample`, or the folder that the data was read from.
+    pub source: String,
     /// `train`, `validation` or `test`.
     pub split: String,
     /// Samples measured.
@@ -124,6 +127,7 @@ impl Evaluation {
         json!({
             "model": self.model,
             "dataset": self.dataset,
+            "source": self.source,
             "split": self.split,
             "samples": self.samples,
             "metrics": { "top1": self.top1, "top5": self.top5, "loss": self.loss },
@@ -134,7 +138,9 @@ impl Evaluation {
     }
 }
 
-/// Measures `subject` on a split (`test` or `train`) of its data set.
+/// Measures `subject` on a split (`test` or `train`) of its data set, read from the folder `data`.
+/// Without one a run's checkpoint is measured on the run's own data, because the embedded sample may
+/// hold what it has learned from; anything else on that sample.
 ///
 /// # Errors
 ///
@@ -148,7 +154,12 @@ pub fn evaluate<R: Registry>(
     observer: &mut dyn Observer,
 ) -> Result<Evaluation, Error> {
     let ready = subject.load(registry, device)?;
-    let splits = kiln_data::open(&ready.state.dataset, data)?;
+    let run = ready.checkpoint.as_deref().filter(|_| data.is_none()).and_then(run_of);
+    let own = match run.and_then(|run| Folder::recipe_of(run).ok()) {
+        Some(recipe) => Recipe::from_file(registry, &recipe)?.data,
+        None => None,
+    };
+    let splits = kiln_data::open(&ready.state.dataset, data.or(own.as_deref().map(Path::new)))?;
     ready.evaluate(&splits, split, device, observer)
 }
 
@@ -187,6 +198,7 @@ impl<N: Classifier> Ready<N> {
         Ok(Evaluation {
             model: state.model.clone(),
             dataset: splits.name.clone(),
+            source: splits.source.clone(),
             split: split.to_owned(),
             samples: totals.samples(),
             top1: totals.top1(),

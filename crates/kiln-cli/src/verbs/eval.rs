@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln::models::Zoo;
-use kiln::train::{Subject, evaluate};
+use kiln::train::{Subject, evaluate, run_of};
 
 use crate::device::On;
 use crate::errors::Verb;
@@ -12,7 +12,7 @@ use crate::numbers::{percent, seconds};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::table::{Side, Table};
-use crate::verbs::subject::{run_of, subject, write_evaluation};
+use crate::verbs::subject::{subject, write_evaluation};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval runs/lenet5-mnist                        The run's best checkpoint
@@ -20,8 +20,9 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval runs/lenet5-mnist --data mnist/          On the complete MNIST
   kiln eval lenet5 --weights lenet5.safetensors      Somebody else's weights
 
-JSON: {model, dataset, split, samples, metrics: {top1, top5, loss}, seconds, run, checkpoint,
-skipped, confusion}; `confusion` has a row per true and a column per predicted class.";
+JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run,
+checkpoint, skipped, confusion}; `source` is a folder or `embedded sample`, `confusion` has a row
+per true and a column per predicted class.";
 
 /// Measure a network on a split of its data set
 #[derive(Args, Debug)]
@@ -33,7 +34,8 @@ pub struct Eval {
     /// Weights for a model: safetensors or PyTorch
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Folder with the data set; without it kiln's embedded sample is used
+    /// Folder with the data set; without it a run is measured on its own data, and anything else
+    /// on kiln's embedded sample
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Which part of the data set: test or train
