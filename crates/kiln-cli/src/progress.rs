@@ -147,6 +147,17 @@ impl Progress {
         }
     }
 
+    fn fetching(&mut self, file: &str, have: u64, total: u64) {
+        if self.bar.length() != Some(total) || self.bar.is_finished() {
+            self.start_bar(total);
+        }
+        self.bar.set_message(file.to_owned());
+        self.bar.set_position(have);
+        if have >= total {
+            self.bar.finish_and_clear();
+        }
+    }
+
     fn skip(&mut self, name: &str, reason: &str) {
         self.skipped += 1;
         if self.skipped <= NAMED_SKIPS {
@@ -164,6 +175,7 @@ impl Observer for Progress {
             Event::Epoch(row) => self.epoch(row),
             Event::Evaluated { done, of } => self.evaluated(done, of),
             Event::Skipped { name, reason } => self.skip(name, reason),
+            Event::Fetching { file, have, total } => self.fetching(file, have, total),
             Event::Note(text) => self.note(text),
         }
     }

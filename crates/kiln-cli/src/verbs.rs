@@ -13,3 +13,4 @@ pub mod summary;
 pub mod train;
 
 mod subject;
+mod thumbnail;

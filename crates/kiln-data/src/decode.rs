@@ -12,8 +12,17 @@ use crate::{Error, Pixels};
 /// Images of more pixels than this are refused before they are decoded: 100 megapixels.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
+/// Endings of the names of image files, in lower case.
+pub const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "gif", "bmp", "webp"];
+
 /// Image files of more bytes than this are refused: 1 GiB.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Whether a search of a folder takes `path` for an image: its name ends with one of [`EXTENSIONS`].
+pub fn is_image_name(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    EXTENSIONS.contains(&extension.as_str())
+}
 
 /// Reads the image file at `path`.
 ///
@@ -118,6 +127,13 @@ mod tests {
             assert_eq!((pixels.width, pixels.height, pixels.channels), (16, 8, 3));
             assert!(pixels.data == flag().into_raw(), "{format:?}");
         }
+    }
+
+    #[test]
+    fn image_files_are_found_by_their_ending() {
+        let is = |name: &str| is_image_name(Path::new(name));
+        assert!(is("a.png") && is("dir/b.JPEG") && is("c.tar.Webp"));
+        assert!(!is("png") && !is("a.txt") && !is(".png") && !is("a.png/b"));
     }
 
     #[test]

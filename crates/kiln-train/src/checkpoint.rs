@@ -314,8 +314,8 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let preprocess =
-            Preprocess { channels: 1, height: 2, width: 3, mean: vec![0.1], std: vec![0.3] };
+        let (mean, std) = (vec![0.1], vec![0.3]);
+        let preprocess = Preprocess { mean, std, ..Preprocess::plain(1, 2, 3) };
         let mut state =
             State::new("lenet5", Map::new(), "mnist", vec!["0".into(), "1".into()], preprocess);
         state.progress.running.loss_sum = 0.1 + 0.2;

@@ -62,6 +62,19 @@ pub enum Error {
     /// The folder holds no run to continue.
     #[error("{0} holds no run: it has no recipe.toml; name the folder that `train` wrote")]
     NoRun(PathBuf),
+    /// Nobody publishes weights of the model.
+    #[error("no weights of `{model}` are published; name a file, or take one of: {known}")]
+    NotPublished {
+        /// Registry name of the model.
+        model: String,
+        /// The models that there are weights of.
+        known: String,
+    },
+    /// A download was asked for, and this program has none.
+    #[error(
+        "{0} can't be downloaded: kiln was built without it; name a file that you have, or build it with the feature `fetch`"
+    )]
+    NoDownloads(String),
     /// Training left the finite numbers.
     #[error(
         "{what} in epoch {epoch}, step {step}; the last checkpoint is intact; \
@@ -110,6 +123,8 @@ impl Error {
             | Error::RunExists(_)
             | Error::RunBusy(_)
             | Error::NoRun(_)
+            | Error::NotPublished { .. }
+            | Error::NoDownloads(_)
             | Error::Mismatch(_) => true,
             Error::Model(error) => error.is_wrong_use(),
             Error::Data(error) => error.is_wrong_use(),

@@ -31,6 +31,15 @@ pub enum Event<'a> {
         /// Why it could not be read.
         reason: &'a str,
     },
+    /// Published weights are on their way.
+    Fetching {
+        /// The file's name.
+        file: &'a str,
+        /// Bytes so far.
+        have: u64,
+        /// Bytes of the whole file; 0 where nobody says.
+        total: u64,
+    },
     /// Something worth a line.
     Note(&'a str),
 }

@@ -190,6 +190,6 @@ fn line(event: &Event<'_>) -> Option<String> {
         Event::Skipped { name, reason } => Some(format!("skipped {name}: {reason}")),
         Event::Stage(stage) => Some(stage.to_string()),
         Event::Note(note) => Some((*note).to_owned()),
-        Event::Step(_) | Event::Evaluated { .. } => None,
+        Event::Step(_) | Event::Evaluated { .. } | Event::Fetching { .. } => None,
     }
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_data::{Dataset, Loader, LoaderConfig, Splits};
+use kiln_data::{Dataset, Loader, LoaderConfig, Preprocess, Splits};
 use kiln_models::{Classifier, Registry};
 
 use crate::groups::Groups;
-use crate::{Error, Event, Job, Observer, Recipe, Stage};
+use crate::{Error, Event, Job, Observer, Recipe, Stage, published};
 
 /// A job that can be done.
 pub(crate) struct Prepared {
@@ -23,6 +23,7 @@ pub(crate) fn prepare<R: Registry>(
     job: &Job,
     observer: &mut dyn Observer,
 ) -> Result<Prepared, Error> {
+    published::check(&job.recipe)?;
     let parts = Parts::open(job)?;
     let recipe = fitted(&job.recipe, &parts.splits, observer);
     // Parameters are drawn when they are first needed, so this costs nothing.
@@ -36,7 +37,7 @@ pub(crate) fn prepare<R: Registry>(
     Ok(Prepared { parts, recipe, stages })
 }
 
-/// The recipe with the options that the data decides.
+/// The recipe with the options that the data decides, and the colours that published weights expect.
 fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Recipe {
     let mut recipe = recipe.clone();
     for (option, value, why) in [
@@ -46,6 +47,16 @@ fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Reci
         if let Some(found) = recipe.options.get_mut(option).filter(|found| **found != value) {
             observer.event(Event::Note(&format!("options.{option} is {value}: {why}")));
             *found = value.into();
+        }
+    }
+    if let Some(entry) = published::of(&recipe).filter(|_| recipe.preprocess.channels == 3) {
+        let Preprocess { mean, std, .. } = &mut recipe.preprocess;
+        for (key, own, theirs) in [("mean", mean, entry.mean), ("std", std, entry.std)] {
+            if own[..] != theirs {
+                let why = format!("{} was trained with it", entry.file);
+                observer.event(Event::Note(&format!("preprocess.{key} is {theirs:?}: {why}")));
+                *own = theirs.to_vec();
+            }
         }
     }
     recipe
@@ -66,7 +77,7 @@ impl Parts {
             None => kiln_data::open(&recipe.dataset, recipe.data.as_ref().map(Path::new))?,
         };
         let classes = splits.classes.len();
-        for part in [&splits.train, &splits.test] {
+        for (_, part) in splits.parts() {
             if let Some(index) = (0..part.len()).find(|&index| part.label(index) >= classes) {
                 return Err(Error::Mismatch(format!(
                     "sample {} has label {}, but data set `{}` names only {classes} classes",
@@ -78,7 +89,11 @@ impl Parts {
         }
         let hold_out = |part, fraction| kiln_data::split_off(part, fraction, recipe.seed);
         let [train, _] = hold_out(splits.train.clone(), 1.0 - recipe.fraction)?;
-        let [train, validation] = hold_out(train, recipe.validation)?;
+        let own = splits.validation.clone().filter(|_| recipe.validation > 0.0);
+        let (train, validation) = match own {
+            Some(own) => (train, own),
+            None => hold_out(train, recipe.validation)?.into(),
+        };
         let validation = Some(validation).filter(|held| !held.is_empty());
         for (part, what) in [(&train, "the training part"), (&splits.test, "the test part")] {
             if part.is_empty() {

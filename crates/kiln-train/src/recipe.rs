@@ -28,7 +28,8 @@ pub struct Recipe {
     pub dataset: String,
     /// Folder with the data; absent: the embedded sample.
     pub data: Option<String>,
-    /// Weights to start from, a head for other classes excepted; absent: random ones.
+    /// Weights to start from, a head for other classes excepted: a file, or `pretrained` for those that are published;
+    /// absent: random ones.
     pub weights: Option<String>,
     /// Seed of every random number in the run.
     pub seed: u64,
@@ -38,7 +39,8 @@ pub struct Recipe {
     pub batch_size: usize,
     /// Fraction of the training part that is used at all, for a quick look or a learning curve.
     pub fraction: f64,
-    /// Fraction of the training part held out to choose the best epoch; 0 takes the last one.
+    /// Fraction of the training part held out to choose the best epoch; 0 takes the last one. A data set that has a
+    /// validation part of its own lends that instead, unless this is 0.
     pub validation: f64,
     /// Options of the model, laid over its defaults.
     pub options: Map<String, Value>,
@@ -170,6 +172,7 @@ impl Recipe {
                 channels,
                 height,
                 width,
+                resize: 0,
                 mean: vec![0.5; channels],
                 std: vec![0.5; channels],
             },

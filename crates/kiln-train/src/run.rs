@@ -16,7 +16,7 @@ use crate::groups::Groups;
 use crate::parts::Parts;
 use crate::{
     Checkpoint, EpochRow, Error, Event, Job, Observer, Recipe, Stage, Step, Stopped, identity,
-    report,
+    published, report,
 };
 
 /// A report under way is drawn at the end of an epoch, but not more often than this.
@@ -52,12 +52,13 @@ pub(crate) fn start<R: Registry>(
     let device = job.device.clone().autodiff();
     device.seed(identity::mix(recipe.seed, 0));
     let network = identity::by_path(registry.build(&recipe.model, &recipe.options, &device)?);
-    let Some(file) = &recipe.weights else { return Ok(network) };
+    let Some(named) = &recipe.weights else { return Ok(network) };
+    let file = published::file(&recipe.model, named, observer)?;
 
     let keys = registry.keys(&recipe.model);
-    let (network, report) = weights::load_backbone(network, Path::new(file), keys)?;
+    let (network, report) = weights::load_backbone(network, &file, keys)?;
     let anew = if report.is_exact() { "" } else { "; these parts of the head start anew" };
-    observer.event(Event::Note(&format!("{file}: {report}{anew}")));
+    observer.event(Event::Note(&format!("{}: {report}{anew}", file.display())));
     Ok(network)
 }
 

@@ -7,7 +7,6 @@ use clap::Args;
 use kiln::burn::tensor::{Tensor, TensorData};
 use kiln::models::weights::{read_tensors, write_tensors};
 use kiln::models::{Classifier, Zoo};
-use kiln::train::Subject;
 use serde_json::json;
 
 use crate::device::On;
@@ -15,11 +14,12 @@ use crate::errors::{Failure, Verb};
 use crate::numbers::shape;
 use crate::output::Output;
 use crate::verbs::bench::peak_memory;
-use crate::verbs::subject::{input_size, subject};
+use crate::verbs::subject::{input_size, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln forward lenet5 --weights lenet5.safetensors --input x.safetensors --output y.safetensors
   kiln forward runs/lenet5-mnist --input x.safetensors --output y.safetensors
+  kiln forward resnet18 --weights pretrained --input x.safetensors --output y.safetensors
 
 x.safetensors holds one f32 tensor `input`, already preprocessed, batch × channels × height ×
 width; y.safetensors then holds one f32 tensor `output`: a classifier's raw scores, batch × classes.
@@ -35,8 +35,8 @@ pub struct Forward {
     /// A model's name, a checkpoint or a run folder
     #[arg(value_name = "MODEL|CHECKPOINT")]
     subject: String,
-    /// Weights for a model: safetensors or PyTorch
-    #[arg(long, value_name = "FILE")]
+    /// Weights for a model: safetensors or PyTorch, or the published ones
+    #[arg(long, value_name = "FILE|pretrained")]
     weights: Option<PathBuf>,
     /// File with the tensor `input`
     #[arg(long, value_name = "X.safetensors")]
@@ -54,11 +54,12 @@ pub struct Forward {
 impl Forward {
     /// Computes and writes.
     pub fn run(self, output: Output) -> Verb {
-        let subject = subject(&self.subject, self.weights, &self.set)?;
-        if let Subject::Model { weights: None, name, .. } = &subject {
-            return Err(Failure::usage(format!("{name} needs weights")).hint("add --weights FILE"));
+        if self.weights.is_none() && is_model(&self.subject) {
+            return Err(Failure::usage(format!("{} needs weights", self.subject))
+                .hint("add --weights FILE, or --weights pretrained where some are published"));
         }
         let (values, size) = read_input(&self.input)?;
+        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
         let device = self.device.open()?.device;
         let ready = subject.load(&Zoo, &device)?;
         let loaded = peak_memory();

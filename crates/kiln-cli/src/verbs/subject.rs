@@ -1,27 +1,43 @@
 //! What several verbs share: which network an argument means, and how a measurement reads.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln::models::{Options, Registry, Zoo, options};
-use kiln::train::{Evaluation, Subject};
+use kiln::train::{Evaluation, PRETRAINED, Published, Subject, Weights};
 use serde_json::Value;
 
 use crate::errors::Failure;
 use crate::numbers::{count, percent, plural, shape};
+use crate::output::Output;
+use crate::progress::Progress;
 use crate::table::BOLD;
 
 /// Most frequent mistakes shown under a measurement.
 const MISTAKES: usize = 5;
 
-/// The network that `text` means: a registry model, a checkpoint or a run folder.
+/// The network that `text` means: a registry model, a checkpoint or a run folder. Published weights are downloaded if
+/// they aren't there.
 ///
 /// # Errors
 ///
-/// Wrong use with the nearest name if it is neither, or if `weights` or `set` don't go with it.
-pub fn subject(text: &str, weights: Option<PathBuf>, set: &[String]) -> Result<Subject, Failure> {
+/// Wrong use with the nearest name if it is neither, or if `weights` or `set` don't go with it; a download that fails.
+pub fn subject(
+    text: &str,
+    weights: Option<&Path>,
+    set: &[String],
+    output: Output,
+) -> Result<Subject, Failure> {
     if is_model(text) {
         let options = model_options(text, set)?;
+        let weights = match weights {
+            None => Weights::Random,
+            Some(named) if named == Path::new(PRETRAINED) => {
+                let mut progress = Progress::new(output, String::new());
+                Weights::Published(Published::fetch(text, &mut progress)?)
+            }
+            Some(file) => Weights::File(file.to_owned()),
+        };
         return Ok(Subject::Model { name: text.to_owned(), options, weights });
     }
     let path = Path::new(text);

@@ -28,6 +28,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train my-recipe.toml --seeds 3                Mean and spread over three seeds
   kiln train --resume runs/lenet5-mnist              Go on where a run was stopped
   kiln train lenet5 --dry-run                        What would it do?
+  kiln train my-recipe.toml --dataset folders --data photos/   Photos in a folder per class
 
 Ctrl-C stops after the current step and writes a checkpoint (exit status 130).
 
@@ -46,7 +47,7 @@ pub struct Train {
     /// A recipe file, or the name of a recipe or model that kiln carries
     #[arg(value_name = "RECIPE|MODEL", required_unless_present = "resume")]
     recipe: Option<String>,
-    /// Weights to start from: safetensors or PyTorch, kiln's names or torchvision's
+    /// Weights to start from: safetensors or PyTorch, kiln's names or torchvision's, or the published ones
     #[arg(long, value_name = "FILE|pretrained")]
     weights: Option<PathBuf>,
     /// Data set, if not the recipe's

@@ -4,9 +4,11 @@ mod bench;
 mod convert;
 mod data;
 mod errors;
+mod folders;
 mod forward;
 mod listing;
 mod predict;
+mod pretrained;
 mod train;
 
 use std::fs;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use kiln::burn::tensor::Device;
 use kiln::models::Zoo;
-use kiln::train::{Job, Recipe, recipes};
+use kiln::train::{Job, PRETRAINED, Recipe, recipes};
 
 use super::Train;
 use crate::errors::Failure;
@@ -122,12 +122,8 @@ impl Train {
             recipe.data = Some(absolute_text(data)?);
         }
         match &self.weights {
-            Some(weights) if weights == Path::new("pretrained") => {
-                return Err(Failure::usage(format!(
-                    "no pretrained weights of `{}` are published",
-                    recipe.model
-                ))
-                .hint("name a file: --weights FILE"));
+            Some(weights) if weights == Path::new(PRETRAINED) => {
+                recipe.weights = Some(PRETRAINED.to_owned());
             }
             Some(weights) => recipe.weights = Some(absolute_text(weights)?),
             None => {}
