@@ -282,9 +282,10 @@ impl<'a, M: Fn(usize, usize, usize) -> Option<usize> + Sync> Gather<'a, M> {
             channels: x.channels,
             weights: self.weights.as_ptr(),
             bias: self.epilogue.bias.as_ptr(),
-            // SAFETY: the residual has the output's shape.
-            residual: residual
-                .map_or(std::ptr::null(), |r| unsafe { r.pointer().add(row * width * r.step) }),
+            residual: residual.map_or(std::ptr::null(), |r| {
+                // SAFETY: the residual has the output's shape.
+                unsafe { r.pointer().add(row * width * r.step) }
+            }),
             residual_step: residual.map_or(0, |r| r.step),
             out,
             step,
