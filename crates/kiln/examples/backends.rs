@@ -72,11 +72,11 @@ fn device(backend: &str) -> Result<Device, String> {
             Ok(device)
         }
         #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(kiln::burn::tensor::DeviceKind::DefaultDevice)),
+        "wgpu" => Ok(Device::wgpu(DeviceKind::DefaultDevice)),
         #[cfg(feature = "vulkan")]
-        "vulkan" => Ok(Device::vulkan(kiln::burn::tensor::DeviceKind::DefaultDevice)),
+        "vulkan" => Ok(Device::vulkan(DeviceKind::DefaultDevice)),
         #[cfg(feature = "metal")]
-        "metal" => Ok(Device::metal(kiln::burn::tensor::DeviceKind::DefaultDevice)),
+        "metal" => Ok(Device::metal(DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(0)),
         other => Err(format!("not built with the backend {other}; build with --features {other}")),
@@ -118,7 +118,11 @@ fn collect(
                 }
                 None => param.val().inner(),
             };
-            self.0.push(value.into_data());
+            // Copied at once: what wgpu gave of a gradient has been seen to change, while it was held, to
+            // what the optimizer's step made of that gradient.
+            let data = value.into_data();
+            let numbers: Vec<f32> = data.iter().collect();
+            self.0.push(TensorData::new(numbers, data.shape().clone()));
         }
     }
 
