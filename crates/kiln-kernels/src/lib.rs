@@ -4,8 +4,9 @@
 //! Every function takes and returns burn tensors. On the flex device, in f32, it runs our kernels; anywhere else (another
 //! backend, another precision) it is a composition of burn's operations. A tensor that records gradients goes through our
 //! kernels as well, as one node of the graph with a backward kernel (module `grad`); local response normalization,
-//! interpolation and SiLU have none yet and record burn's operations. Results of the kernels are channels-last in memory (NHWC behind burn's NCHW shape), which every function
-//! here reads without copying: a network that stays within this crate between its first and last layer converts nothing.
+//! interpolation and SiLU have none yet and record burn's operations. Results of the kernels are channels-last in memory
+//! (NHWC behind burn's NCHW shape), which every function here reads without copying: a network that stays within this
+//! crate between its first and last layer converts nothing.
 //!
 //! - The instruction set is chosen at run time: [`Path`].
 //! - Weights are packed at first use and kept as long as the parameter lives; a batch normalization behind them is

@@ -12,6 +12,7 @@ use kiln_models::{Classifier, Registry, did_you_mean, nearest, weights};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::State;
+use crate::folder::{Folder, run_of};
 use crate::{Checkpoint, Error, Event, Observer, Recipe, Weights, published};
 
 /// Images per batch when nothing is trained.
@@ -110,6 +111,8 @@ pub struct Evaluation {
     pub model: String,
     /// Name of the data set.
     pub dataset: String,
+    /// `embedded sample`, or the folder that the data was read from.
+    pub source: String,
     /// `train`, `validation` or `test`.
     pub split: String,
     /// Samples measured.
@@ -138,6 +141,7 @@ impl Evaluation {
         json!({
             "model": self.model,
             "dataset": self.dataset,
+            "source": self.source,
             "split": self.split,
             "samples": self.samples,
             "metrics": { "top1": self.top1, "top5": self.top5, "loss": self.loss },
@@ -162,11 +166,34 @@ pub fn evaluate<R: Registry>(
     observer: &mut dyn Observer,
 ) -> Result<Evaluation, Error> {
     let ready = subject.load(registry, device)?;
-    let splits = kiln_data::open(&ready.state.dataset, data)?;
+    let splits = ready.splits(registry, None, data)?;
     ready.evaluate(&splits, split, device, observer)
 }
 
 impl<N: Classifier> Ready<N> {
+    /// The data set called `dataset`, or the network's own, read from the folder `data`. Without a folder a run's
+    /// checkpoint is given the run's own data, because the embedded sample may hold what it has learned from; anything
+    /// else that sample.
+    ///
+    /// # Errors
+    ///
+    /// If the run's recipe or the data cannot be read.
+    pub fn splits<R: Registry>(
+        &self,
+        registry: &R,
+        dataset: Option<&str>,
+        data: Option<&Path>,
+    ) -> Result<Splits, Error> {
+        let own = &self.state.dataset;
+        let dataset = dataset.unwrap_or(own);
+        let run = self.checkpoint.as_deref().filter(|_| data.is_none() && dataset == own);
+        let folder = match run.and_then(run_of).and_then(|run| Folder::recipe_of(run).ok()) {
+            Some(recipe) => Recipe::from_file(registry, &recipe)?.data,
+            None => None,
+        };
+        Ok(kiln_data::open(dataset, data.or(folder.as_deref().map(Path::new)))?)
+    }
+
     /// Measures the network on a split (`test`, `train` or `validation`) of `splits`.
     ///
     /// Where data and network have names for their classes, the names count: the data may have them in another order, or
@@ -204,6 +231,7 @@ impl<N: Classifier> Ready<N> {
         Ok(Evaluation {
             model: state.model.clone(),
             dataset: splits.name.clone(),
+            source: splits.source.clone(),
             split: split.to_owned(),
             samples: totals.samples(),
             top1: totals.top1(),

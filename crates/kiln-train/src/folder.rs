@@ -29,6 +29,12 @@ pub(crate) struct Folder {
     _lock: File,
 }
 
+/// The run folder that the checkpoint in the folder `checkpoint` lies in, if it lies in one.
+pub fn run_of(checkpoint: &Path) -> Option<&Path> {
+    let folder = checkpoint.parent()?;
+    folder.parent().filter(|_| folder.ends_with("checkpoints"))
+}
+
 impl Folder {
     /// Makes the folder of a new run.
     pub(crate) fn create(path: &Path) -> Result<Folder, Error> {
@@ -191,5 +197,17 @@ fn line(event: &Event<'_>) -> Option<String> {
         Event::Stage(stage) => Some(stage.to_string()),
         Event::Note(note) => Some((*note).to_owned()),
         Event::Step(_) | Event::Evaluated { .. } | Event::Fetching { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_in_a_run_folder_names_the_run() {
+        let run = Path::new("runs/a");
+        assert_eq!(run_of(&run.join("checkpoints/best")), Some(run));
+        assert_eq!(run_of(Path::new("best")), None);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln::models::Zoo;
-use kiln::train::{Subject, Weights};
+use kiln::train::{Subject, Weights, run_of};
 
 use crate::device::On;
 use crate::errors::Verb;
@@ -13,7 +13,7 @@ use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::table::{Side, Table};
 use crate::verbs::data::info;
-use crate::verbs::subject::{run_of, subject, write_evaluation};
+use crate::verbs::subject::{subject, write_evaluation};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval runs/lenet5-mnist                        The run's best checkpoint
@@ -23,8 +23,9 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval resnet50 --weights pretrained --data imagenet/
   kiln eval runs/photos --dataset folders --data new/  The same classes, other photos
 
-JSON: {model, dataset, split, samples, metrics: {top1, top5, loss}, seconds, run, checkpoint,
-skipped, confusion}; `confusion` has a row per true and a column per predicted class.";
+JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run,
+checkpoint, skipped, confusion}; `source` is a folder or `embedded sample`, `confusion` has a row
+per true and a column per predicted class.";
 
 /// Measure a network on a split of its data set
 #[derive(Args, Debug)]
@@ -39,7 +40,8 @@ pub struct Eval {
     /// Data set, if not the one that it was trained on
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// Folder with the data set; without it kiln's embedded sample is used
+    /// Folder with the data set; without it a run is measured on its own data, and anything else
+    /// on kiln's embedded sample
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Which part of the data set: test, train or, where it has one, validation
@@ -65,8 +67,7 @@ impl Eval {
         let opened = self.device.open()?;
         let mut progress = Progress::new(output, opened.words());
         let ready = subject.load(&Zoo, &opened.device)?;
-        let dataset = self.dataset.as_deref().unwrap_or(&ready.state.dataset);
-        let splits = kiln::data::open(dataset, self.data.as_deref())?;
+        let splits = ready.splits(&Zoo, self.dataset.as_deref(), self.data.as_deref())?;
         let evaluation = ready.evaluate(&splits, &self.split, &opened.device, &mut progress)?;
         drop(progress);
 

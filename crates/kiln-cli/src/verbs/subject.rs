@@ -115,21 +115,16 @@ fn looks_like_a_path(text: &str) -> bool {
     text.contains(['/', '\\']) || Path::new(text).extension().is_some()
 }
 
-/// The run folder that a checkpoint lies in, if it lies in one.
-pub fn run_of(checkpoint: &Path) -> Option<&Path> {
-    let folder = checkpoint.parent()?;
-    folder.parent().filter(|_| folder.ends_with("checkpoints"))
-}
-
 /// Writes a measurement for people.
 pub fn write_evaluation(evaluation: &Evaluation, to: &mut dyn Write) -> io::Result<()> {
     writeln!(
         to,
-        "{BOLD}{} on {} ({}, {} images){BOLD:#}",
+        "{BOLD}{} on {} ({}, {} images of {}){BOLD:#}",
         evaluation.model,
         evaluation.dataset,
         evaluation.split,
-        count(evaluation.samples as u64)
+        count(evaluation.samples as u64),
+        evaluation.source
     )?;
     writeln!(to, "top-1       {}", percent(evaluation.top1))?;
     writeln!(to, "top-5       {}", percent(evaluation.top5))?;
@@ -153,13 +148,6 @@ pub fn write_evaluation(evaluation: &Evaluation, to: &mut dyn Write) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_checkpoint_in_a_run_folder_names_the_run() {
-        let run = Path::new("runs/a");
-        assert_eq!(run_of(&run.join("checkpoints/best")), Some(run));
-        assert_eq!(run_of(Path::new("best")), None);
-    }
 
     #[test]
     fn options_may_be_named_as_in_a_recipe() {

@@ -32,7 +32,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
 
 Ctrl-C stops after the current step and writes a checkpoint (exit status 130).
 
-JSON: {model, dataset, split, samples, metrics: {top1, top5, loss}, seconds, run, checkpoint,
+JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run, checkpoint,
 stopped, skipped}; `stopped` is finished, early or interrupted, and an interrupted run has no
 metrics. With --seeds, metrics are means, `spread` holds their standard deviations, and `runs`
 holds each seed's own object; `seconds` is the sum.
@@ -215,6 +215,7 @@ fn object(recipe: &Recipe, outcome: &Outcome) -> Value {
         None => json!({
             "model": recipe.model,
             "dataset": recipe.dataset,
+            "source": null,
             "split": null,
             "samples": 0,
             "metrics": null,

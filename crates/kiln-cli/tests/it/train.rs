@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::{bars, json, keys, kiln, short_run, text};
 
-const STABLE: [&str; 8] =
-    ["checkpoint", "dataset", "metrics", "model", "run", "samples", "seconds", "split"];
+const STABLE: [&str; 9] =
+    ["checkpoint", "dataset", "metrics", "model", "run", "samples", "seconds", "source", "split"];
 
 fn model_bytes(run: &Path) -> Vec<u8> {
     fs::read(run.join("checkpoints/last/model.safetensors")).unwrap()
@@ -30,6 +30,22 @@ fn a_run_learns_and_leaves_everything_in_its_folder() {
 
     let last = json(0, ["eval", text(&run.join("checkpoints/last")), "--split", "train"]);
     assert_eq!(last["split"], "train");
+}
+
+#[test]
+fn a_run_is_measured_on_the_data_that_it_was_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let bars = bars();
+    let train = ["train", "lenet5", "--epochs", "1", "--data", text(&bars), "--out", text(&out)];
+    let trained = json(0, train);
+
+    let measured = json(0, ["eval", text(&out)]);
+
+    for key in ["samples", "source", "metrics"] {
+        assert_eq!(measured[key], trained[key], "{key}");
+    }
+    assert_eq!(measured["source"], text(&bars));
 }
 
 #[test]
