@@ -119,7 +119,7 @@ fn looks_like_a_path(text: &str) -> bool {
 pub fn write_evaluation(evaluation: &Evaluation, to: &mut dyn Write) -> io::Result<()> {
     writeln!(
         to,
-        "{BOLD}{} on {} ({}, {} images of {}){BOLD:#}",
+        "{BOLD}{} on {} ({}, {} images, {}){BOLD:#}",
         evaluation.model,
         evaluation.dataset,
         evaluation.split,
