@@ -24,8 +24,11 @@ pub enum Error {
     },
     /// No recipe has this name.
     #[error(
-        "unknown recipe or model `{name}`; known: {known}{}",
-        kiln_models::did_you_mean(nearest.as_deref())
+        "unknown recipe or model `{name}`{}",
+        match nearest {
+            Some(_) => kiln_models::did_you_mean(nearest.as_deref()),
+            None => format!("; `kiln models` lists the models, and there are the recipes {known}"),
+        }
     )]
     UnknownRecipe {
         /// What was asked for.
