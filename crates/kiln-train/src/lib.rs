@@ -27,7 +27,7 @@ pub use checkpoint::{Checkpoint, Progress, Running, State};
 pub use classification::{Evaluation, Ready, Subject, evaluate};
 pub use error::Error;
 pub use event::{EpochRow, Event, Observer, Silent, Started, Step};
-pub use folder::run_of;
+pub use folder::{run_of, runs_in};
 pub use groups::{Group, Stage};
 pub use machine::{device_name, machine};
 pub use optimizer::{Algorithm, Optimizer};
