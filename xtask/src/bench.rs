@@ -1,8 +1,11 @@
 //! `cargo xtask bench WHAT`: whole programs measured, each into its own section of docs/performance.md.
 
 mod dense;
+mod infer;
 mod load;
 mod page;
+mod peer;
+mod quiet;
 mod start;
 
 use std::path::PathBuf;
@@ -15,14 +18,19 @@ use crate::command::{Call, root};
 use crate::golden;
 
 const WHAT: &str = "start (a photo's classes, from nothing), load (memory of VGG-16's weights), \
-                    dense (one pass over a large image against its crops)";
+                    dense (one pass over a large image against its crops), \
+                    infer [MODEL…] (forward passes against ONNX Runtime, OpenVINO, PyTorch and burn)";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let Some((what, rest)) = arguments.split_first() else {
         bail!("name what to measure: {WHAT}");
     };
     let request = Request::parse(rest)?;
+    if let Some(name) = request.names.first().filter(|_| what != "infer") {
+        bail!("`{what}` takes no name, and `{name}` stands there");
+    }
     match what.as_str() {
+        "infer" => infer::run(request),
         "start" => start::run(request),
         "load" => load::run(request),
         "dense" => dense::run(request),
@@ -33,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// What stands after the name.
 #[derive(Debug, Default, PartialEq)]
 struct Request {
+    names: Vec<String>,
     venv: Option<PathBuf>,
     runs: Option<usize>,
 }
@@ -55,7 +64,10 @@ impl Request {
                     }
                     request.runs = Some(runs);
                 }
-                other => bail!("no option `{other}`; there are --venv DIR and --runs N"),
+                other if other.starts_with('-') => {
+                    bail!("no option `{other}`; there are --venv DIR and --runs N")
+                }
+                name => request.names.push(name.to_owned()),
             }
         }
         Ok(request)
@@ -130,8 +142,10 @@ mod tests {
     #[test]
     fn options_are_understood() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let request = Request::parse(&words("--runs 11 --venv torch")).unwrap();
-        assert_eq!(request, Request { venv: Some(PathBuf::from("torch")), runs: Some(11) });
+        let request = Request::parse(&words("vgg16 --runs 11 --venv torch")).unwrap();
+        assert_eq!(request.names, ["vgg16"]);
+        assert_eq!((request.venv, request.runs), (Some(PathBuf::from("torch")), Some(11)));
+        assert!(run(&words("load vgg16")).unwrap_err().to_string().contains("takes no name"));
         assert!(Request::parse(&words("--runs 0")).is_err());
         assert!(Request::parse(&words("--fast")).is_err());
         assert!(run(&words("nothing")).unwrap_err().to_string().contains("start (a photo"));

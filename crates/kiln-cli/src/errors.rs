@@ -46,7 +46,16 @@ impl Failure {
 
     /// A file or folder that the system refuses.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        Failure::failed(format!("{}: {error}", path.display()))
+        let failure = Failure::failed(format!("{}: {}", path.display(), refusal(error)));
+        failure.hint(match error.kind() {
+            io::ErrorKind::NotFound => {
+                "check the path; a relative one counts from the folder you are in"
+            }
+            io::ErrorKind::PermissionDenied => "change its permissions, or name another one",
+            io::ErrorKind::IsADirectory => "name a file in it",
+            io::ErrorKind::StorageFull => "make room, then run the command again",
+            _ => "check the path and the disk that it is on",
+        })
     }
 
     /// What to do about it.
@@ -85,8 +94,18 @@ impl Failure {
 
 impl From<kiln::train::Error> for Failure {
     fn from(error: kiln::train::Error) -> Self {
-        use kiln::train::Error::{Data, Model};
+        use kiln::train::Error::{Data, Io, Model, Out};
         match &error {
+            Io { path, source }
+            | Data(kiln::data::Error::Io { path, source, .. })
+            | Model(kiln::models::Error::File { file: path, source }) => {
+                Failure::file(path, source)
+            }
+            Out { path, source } => {
+                let (path, reason) = (path.display(), refusal(source));
+                Failure::failed(format!("the run folder {path} can't be made: {reason}"))
+                    .hint("name another one with --out")
+            }
             // These are lists: what follows a semicolon is the next item, not a remedy.
             Model(kiln::models::Error::Mismatch { .. })
             | Data(kiln::data::Error::Download { .. }) => {
@@ -145,6 +164,12 @@ impl From<clap::Error> for Failure {
                 get(ContextKind::InvalidArg),
                 nearest(ContextKind::SuggestedValue)
             ),
+            ErrorKind::MissingSubcommand => format!("`{}` needs a verb", command()),
+            ErrorKind::ValueValidation => format!(
+                "`{}` is no value of {}",
+                shortened(&get(ContextKind::InvalidValue)),
+                get(ContextKind::InvalidArg)
+            ),
             ErrorKind::MissingRequiredArgument => {
                 format!("{} is missing", get(ContextKind::InvalidArg))
             }
@@ -155,6 +180,19 @@ impl From<clap::Error> for Failure {
             }
         };
         let failure = Failure::usage(message);
+        if error.kind() == ErrorKind::ValueValidation
+            && let Some(reason) = std::error::Error::source(&error)
+        {
+            let reason = reason.to_string();
+            return failure.hint(match reason.strip_prefix("expected ") {
+                Some(expected) => format!("it takes {expected}"),
+                None => reason,
+            });
+        }
+        if error.kind() == ErrorKind::MissingSubcommand {
+            let verbs = get(ContextKind::ValidSubcommand);
+            return failure.hint(format!("name one of {verbs}; `{} --help` tells more", command()));
+        }
         match get(ContextKind::ValidValue).as_str() {
             "" => failure.hint(format!("`{} --help` shows what there is", command())),
             values => failure.hint(format!("it takes {values}")),
@@ -185,9 +223,34 @@ fn words(value: &ContextValue) -> String {
     }
 }
 
+/// A value as it was given, or its beginning: an error line is there to be read.
+fn shortened(value: &str) -> String {
+    const MOST: usize = 40;
+    match value.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
 /// `text` with its line breaks, and the blanks around them, made single blanks.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// What the system said, as people say it.
+fn refusal(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "the system gives no permission".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder, and a file is wanted".to_owned(),
+        io::ErrorKind::NotADirectory => "it lies in something that is no folder".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the disk can only be read".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split_once(" (os error").map_or(&*text, |(reason, _)| reason).to_owned()
+        }
+    }
 }
 
 /// Where and why the last panic happened.

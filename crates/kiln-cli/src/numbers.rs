@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use std::ops::RangeInclusive;
+
 use kiln::viz::units;
 
 pub use kiln::viz::units::{count, plural};
@@ -57,6 +59,14 @@ pub fn parse_positive(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("expected a whole number of at least 1".into()),
         Ok(number) => Ok(number),
     }
+}
+
+/// Parses a whole number within `range`, whose ends stand in the message.
+pub fn parse_within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
 }
 
 /// Parses a fraction from 0 to 1.

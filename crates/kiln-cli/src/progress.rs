@@ -77,14 +77,20 @@ impl Progress {
             plural(run.steps_per_epoch as u64, "step"),
             run.run.display()
         ));
-        if let Some(step) = run.resumed_at {
-            self.line(&format!("continues after step {}", count(step)));
+        let steps = (run.epochs * run.steps_per_epoch) as u64;
+        if run.resumed_at == Some(steps) {
+            self.line("finished already: nothing is left to train, the best network is measured");
+            self.line("");
+        } else {
+            if let Some(step) = run.resumed_at {
+                self.line(&format!("continues after step {}", count(step)));
+            }
+            self.line("");
+            self.line(&format!(
+                "{FAINT}epoch      loss    top-1  val loss  val top-1      rate  images/s    time{FAINT:#}"
+            ));
         }
-        self.line("");
-        self.line(&format!(
-            "{FAINT}epoch      loss    top-1  val loss  val top-1      rate  images/s    time{FAINT:#}"
-        ));
-        self.start_bar((run.epochs * run.steps_per_epoch) as u64);
+        self.start_bar(steps);
         self.bar.set_position(run.resumed_at.unwrap_or(0));
         self.bar.reset_eta();
         self.bar.set_message("starting");

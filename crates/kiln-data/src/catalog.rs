@@ -114,12 +114,17 @@ pub fn info(name: &str) -> Result<Info, Error> {
 /// # Errors
 ///
 /// [`Error::UnknownDataset`] with the nearest known name; [`Error::NoSample`] without a folder where no sample is
-/// embedded; [`Error::MissingFile`] with the file and the folder; [`Error::Folders`] for a folder of images with another
+/// embedded; [`Error::NoFolder`] for a folder that isn't there; [`Error::MissingFile`] with the file and the folder; [`Error::Folders`] for a folder of images with another
 /// layout; [`Error::Malformed`] for a damaged file.
 pub fn open(name: &str, data: Option<&Path>) -> Result<Splits, Error> {
     let built_in = find(name)?;
     let manifest = &built_in.manifest;
     let parts = match data {
+        // CIFAR's archive is read as it is.
+        Some(data) if !(data.is_dir() || manifest.format == Format::Cifar && data.exists()) => {
+            let (name, fetchable) = (manifest.name.clone(), manifest.is_fetchable());
+            return Err(Error::NoFolder { name, folder: data.to_owned(), fetchable });
+        }
         Some(data) => match manifest.format {
             Format::Idx => idx_files::open(manifest, data),
             Format::Cifar => cifar::open(manifest, data),
@@ -214,6 +219,6 @@ mod tests {
     fn a_set_without_a_sample_says_how_to_get_it() {
         let message = |name| open(name, None).err().unwrap().to_string();
         assert!(message("cifar10").ends_with("or get it with `kiln data fetch cifar10`"));
-        assert!(message("clothing").ends_with("no embedded sample: name its folder with --data"));
+        assert!(message("clothing").ends_with("no embedded sample; name its folder with --data"));
     }
 }

@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// A data set has no embedded sample, so its folder must be named.
     #[error(
-        "dataset `{name}` has no embedded sample: name its folder with --data{}",
+        "dataset `{name}` has no embedded sample; name its folder with --data{}",
         or_fetch(name, *fetchable)
     )]
     NoSample {
@@ -54,7 +54,7 @@ pub enum Error {
         fetchable: bool,
     },
     /// A data set can't be downloaded by a program.
-    #[error("dataset `{name}` can't be downloaded by kiln: see {homepage}")]
+    #[error("dataset `{name}` can't be downloaded by kiln; see {homepage}")]
     NotFetchable {
         /// The data set.
         name: String,
@@ -62,7 +62,7 @@ pub enum Error {
         homepage: String,
     },
     /// A folder lacks a file of the data set.
-    #[error("no {file} in {}: is it the folder of `{name}`? `kiln data fetch {name}` gets a complete one", folder.display())]
+    #[error("no {file} in {}; name the folder of `{name}` itself{}", folder.display(), or_fetch(name, true))]
     MissingFile {
         /// The data set.
         name: String,
@@ -70,6 +70,21 @@ pub enum Error {
         file: String,
         /// Where it was looked for.
         folder: PathBuf,
+    },
+    /// There is no such folder of data.
+    #[error(
+        "{} is {}; --data takes the folder of `{name}`{}",
+        folder.display(),
+        if folder.exists() { "no folder" } else { "not there" },
+        or_fetch(name, *fetchable)
+    )]
+    NoFolder {
+        /// The data set.
+        name: String,
+        /// The path that was named.
+        folder: PathBuf,
+        /// Whether the data set can be downloaded.
+        fetchable: bool,
     },
     /// A folder of images has another layout.
     #[error(

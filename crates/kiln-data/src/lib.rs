@@ -49,7 +49,7 @@ pub use catalog::{Info, Splits, info, list, open};
 pub use decode::decode;
 pub use epoch::Batches;
 pub use error::Error;
-pub use loader::Loader;
+pub use loader::{Loader, MAX_WORKERS};
 pub use preprocess::Preprocess;
 pub use random::Random;
 pub use sample::{Dataset, Pixels, Sample};

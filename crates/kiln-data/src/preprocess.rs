@@ -81,11 +81,13 @@ impl Preprocess {
                 return Err(Error::setting(key, reason));
             }
         }
-        if let Some(mean) = mean.iter().find(|mean| !mean.is_finite()) {
-            return Err(Error::setting("preprocess.mean", format!("{mean} is not finite")));
-        }
-        if let Some(std) = std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
-            return Err(Error::setting("preprocess.std", format!("{std}; it must be positive")));
+        for (key, values, least) in
+            [("preprocess.mean", mean, -LARGEST), ("preprocess.std", std, SMALLEST_STD)]
+        {
+            if let Some(value) = values.iter().find(|value| !(least..=LARGEST).contains(*value)) {
+                let reason = format!("{value}; {least} to {LARGEST} are possible");
+                return Err(Error::setting(key, reason));
+            }
         }
         Ok(())
     }
@@ -135,6 +137,10 @@ impl Preprocess {
     }
 }
 
+/// Largest mean and deviation; pixels lie between 0 and 1, so these are far off already.
+const LARGEST: f32 = 1e3;
+/// Smallest deviation: numbers are divided by it.
+const SMALLEST_STD: f32 = 1e-6;
 /// No side of a network's input is longer, in pixels.
 const MAX_SIDE: usize = 1 << 14;
 
@@ -338,7 +344,7 @@ mod tests {
             (Preprocess { mean: vec![f32::NAN], ..good.clone() }, "preprocess.mean: NaN"),
             (
                 Preprocess { std: vec![0.0], ..good.clone() },
-                "preprocess.std: 0; it must be positive",
+                "preprocess.std: 0; 0.000001 to 1000 are possible",
             ),
         ] {
             let message = bad.apply(&Pixels::black(28, 28, 1)).unwrap_err().to_string();

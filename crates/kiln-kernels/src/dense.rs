@@ -81,6 +81,7 @@ pub(crate) mod kernel {
                 "the bias must have one value per output feature"
             );
         }
+        crate::ran::ran(crate::ran::Ran::Dense);
         let out =
             product(Path::best(), &x, &weight, bias.as_ref(), activation, [batch, depth, columns]);
         Some(crate::extension::tensor(out, Layout::contiguous(Shape::from(vec![batch, columns]))))

@@ -49,6 +49,7 @@ mod pack;
 #[cfg(feature = "flex")]
 mod parallel;
 mod pool;
+mod ran;
 mod resize;
 mod scale;
 #[cfg(feature = "flex")]
@@ -74,5 +75,6 @@ pub use layout::converted_maps;
 pub use lrn::{Lrn, lrn};
 pub use norm::{Norm, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use ran::{Ran, take_ran};
 pub use resize::interpolate;
 pub use scale::scale_channels;

@@ -181,6 +181,12 @@ impl ConvBlock {
             trace::Layer::new("conv", &y)
                 .with_parameters([self.conv.weight.id].into_iter().chain(bias).chain(norm))
                 .with_macs(macs)
+                .with_window(trace::Window {
+                    kernel: [kernel_height, kernel_width],
+                    stride: self.conv.stride,
+                    channels: taps * self.conv.groups,
+                    groups: self.conv.groups,
+                })
         });
         y
     }

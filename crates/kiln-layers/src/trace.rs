@@ -31,6 +31,10 @@ pub struct Layer {
     pub output: Vec<usize>,
     /// Multiply-adds for one image; only convolutions and dense layers count.
     pub macs: u64,
+    /// The window of a convolution.
+    pub window: Option<Window>,
+    /// The kernel that computed a convolution or a dense layer; none where burn's operations did.
+    pub ran: Option<kiln_kernels::Ran>,
     /// Convolutions and dense layers on the longest way from the image to here, this one included;
     /// what runs [`aside`] is on no way.
     pub depth: usize,
@@ -53,6 +57,8 @@ impl Layer {
             parameters: Vec::new(),
             output: output.dims()[1..].to_vec(),
             macs: 0,
+            window: None,
+            ran: None,
             depth: 0,
             map: Some(output.clone().reshape(maps)),
             time: Duration::ZERO,
@@ -66,12 +72,32 @@ impl Layer {
         self
     }
 
+    /// The same layer with what a convolution looks at.
+    #[must_use]
+    pub fn with_window(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
     /// The same layer with its multiply-adds for one image.
     #[must_use]
     pub fn with_macs(mut self, macs: usize) -> Self {
         self.macs = macs as u64;
         self
     }
+}
+
+/// What a convolution looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width of the kernel, in pixels.
+    pub kernel: [usize; 2],
+    /// Steps down and right, in pixels.
+    pub stride: [usize; 2],
+    /// Channels in.
+    pub channels: usize,
+    /// Groups of channels that don't see each other.
+    pub groups: usize,
 }
 
 /// Runs `run` and returns its result with the layers that ran on this thread, in order.
@@ -109,7 +135,10 @@ pub fn note(layer: impl FnOnce() -> Layer) {
     if !recording() {
         return;
     }
+    // What ran is known here and now: the next layer's kernel will have run before anybody asks.
+    let ran = kiln_kernels::take_ran();
     let layer = layer();
+    let layer = Layer { ran: ran.filter(|_| layer.macs > 0), ..layer };
     RECORDS.with_borrow_mut(|records| records.iter_mut().for_each(|record| record.push(&layer)));
 }
 

@@ -104,8 +104,8 @@ fn lay(base: &mut Value, over: Value, path: &str, all: &Value) -> Result<(), Err
             }
             Err(found) => Err(Error::WrongType {
                 key: path.to_owned(),
-                expected: kind(base),
-                found: found.to_string(),
+                expected: if beyond(base, &found) { LIMITED } else { kind(base) },
+                found: shortened(found.to_string()),
             }),
         },
     }
@@ -131,6 +131,25 @@ fn fitted(base: &Value, value: Value) -> Result<Value, Value> {
         }
         _ => Err(value),
     }
+}
+
+/// What an integer takes that was given more.
+const LIMITED: &str = "a whole number of at most 18446744073709551615";
+
+/// Whether `found` is a whole number, but too large a one to be held as such.
+fn beyond(base: &Value, found: &Value) -> bool {
+    let whole = |number: f64| number.fract() == 0.0 && number.abs() >= u64::MAX as f64;
+    base.is_u64() && found.is_f64() && found.as_f64().is_some_and(whole)
+}
+
+/// The text of a value, or its beginning: a message is there to be read.
+fn shortened(mut text: String) -> String {
+    const MOST: usize = 60;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -269,6 +288,10 @@ mod tests {
             ("epochs=2.5", "`epochs` takes a whole number, not 2.5"),
             ("optimizer.rate=true", "`optimizer.rate` takes a number, not true"),
             ("optimizer.rate=nan", "`optimizer.rate` takes a number, not \"nan\""),
+            (
+                "epochs=99999999999999999999",
+                "`epochs` takes a whole number of at most 18446744073709551615, not 1e+20",
+            ),
             ("flip=1", "`flip` takes true or false, not 1"),
             ("maps=6", "`maps` takes an array of whole numbers, not 6"),
             ("maps=[6, \"a\"]", "`maps` takes an array of whole numbers, not [6,\"a\"]"),

@@ -419,7 +419,7 @@ mod tests {
         assert!(build("lenet5", json!({ "hidden": u64::MAX })).contains("10000000000 parameters"));
         assert_eq!(
             build("lenet5", json!({ "hidden": -1 })),
-            "`hidden`: invalid value: integer `-1`, expected usize"
+            "`hidden`: integer `-1` is out of range; it takes a whole number of 0 or more"
         );
     }
 }

@@ -22,10 +22,21 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The folder of a new run could not be made.
+    #[error("the run folder {path} can't be made: {source}; name another one with --out")]
+    Out {
+        /// The run folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No recipe has this name.
     #[error(
-        "unknown recipe or model `{name}`; known: {known}{}",
-        kiln_models::did_you_mean(nearest.as_deref())
+        "unknown recipe or model `{name}`{}",
+        match nearest {
+            Some(_) => kiln_models::did_you_mean(nearest.as_deref()),
+            None => format!("; `kiln models` lists the models, and there are the recipes {known}"),
+        }
     )]
     UnknownRecipe {
         /// What was asked for.
@@ -77,8 +88,9 @@ pub enum Error {
     NoDownloads(String),
     /// Training left the finite numbers.
     #[error(
-        "{what} in epoch {epoch}, step {step}; the last checkpoint is intact; \
-         lower optimizer.learning_rate or raise schedule.warmup_epochs"
+        "{what} in epoch {epoch}, step {step}; {}; \
+         lower optimizer.learning_rate or raise schedule.warmup_epochs",
+        if *saved { "the last checkpoint is intact" } else { "there is no checkpoint yet" }
     )]
     Diverged {
         /// What is no number any more.
@@ -87,6 +99,8 @@ pub enum Error {
         epoch: usize,
         /// Step in the epoch, counted from 1.
         step: usize,
+        /// Whether the run has a checkpoint.
+        saved: bool,
     },
     /// There is nothing to train or measure on.
     #[error("{what} of data set `{dataset}` is empty; nothing to do")]

@@ -14,7 +14,11 @@ use kiln_models::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::recipe::{MOST_EPOCHS, within};
 use crate::{Error, Recipe};
+
+/// A larger factor on the learning rate is a slip of the finger.
+const LARGEST_FACTOR: f64 = 1000.0;
 
 /// What a [`Group`] may match besides the beginning of a path.
 const BACKBONE: &str = "backbone";
@@ -104,9 +108,10 @@ impl Group {
                 "a group needs the key `match`: `{BACKBONE}`, `{HEAD}` or the beginning of a path"
             ));
         }
-        if !(rate_factor.is_finite() && *rate_factor >= 0.0) {
+        within(&format!("rate_factor of group `{matches}`"), *rate_factor, 0.0, LARGEST_FACTOR)?;
+        if *frozen_epochs > MOST_EPOCHS {
             return Err(format!(
-                "rate_factor of group `{matches}` must be a number of 0 or more, found {rate_factor}"
+                "frozen_epochs of group `{matches}` must lie in [0, {MOST_EPOCHS}], found {frozen_epochs}"
             ));
         }
         if *frozen && *frozen_epochs > 0 {

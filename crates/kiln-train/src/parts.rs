@@ -1,5 +1,6 @@
 //! The data of a run: what is trained on, what chooses the best epoch, what is held out.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub(crate) fn prepare<R: Registry>(
 ) -> Result<Prepared, Error> {
     published::check(&job.recipe)?;
     let parts = Parts::open(job)?;
-    let recipe = fitted(&job.recipe, &parts.splits, observer);
+    let recipe = fitted(job, &parts.splits, observer)?;
     // Parameters are drawn when they are first needed, so this costs nothing.
     let device = job.device.clone().inner();
     let network = registry
@@ -38,14 +39,24 @@ pub(crate) fn prepare<R: Registry>(
 }
 
 /// The recipe with the options that the data decides, and the colours that published weights expect.
-fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Recipe {
-    let mut recipe = recipe.clone();
+fn fitted(job: &Job, splits: &Splits, observer: &mut dyn Observer) -> Result<Recipe, Error> {
+    let mut recipe = job.recipe.clone();
+    let mut decide = |key: &str, found: &dyn Debug, value: &dyn Debug, why: &str| {
+        if job.insisted.iter().any(|insisted| insisted == key) {
+            return Err(Error::Mismatch(format!(
+                "{key} is {found:?}, but {why} make it {value:?}; leave it out, then it follows them"
+            )));
+        }
+        observer.event(Event::Note(&format!("{key} is {value:?}: {why}")));
+        Ok(())
+    };
     for (option, value, why) in [
         ("num_classes", splits.classes.len(), "the classes of the data set"),
-        ("in_channels", recipe.preprocess.channels, "preprocess.channels"),
+        ("in_channels", recipe.preprocess.channels, "the images (preprocess.channels)"),
     ] {
         if let Some(found) = recipe.options.get_mut(option).filter(|found| **found != value) {
-            observer.event(Event::Note(&format!("options.{option} is {value}: {why}")));
+            let key = format!("options.{option}");
+            decide(&key, &format_args!("{found}"), &value, why)?;
             *found = value.into();
         }
     }
@@ -53,13 +64,13 @@ fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Reci
         let Preprocess { mean, std, .. } = &mut recipe.preprocess;
         for (key, own, theirs) in [("mean", mean, entry.mean), ("std", std, entry.std)] {
             if own[..] != theirs {
-                let why = format!("{} was trained with it", entry.file);
-                observer.event(Event::Note(&format!("preprocess.{key} is {theirs:?}: {why}")));
+                let why = format!("the images that {} was trained on", entry.file);
+                decide(&format!("preprocess.{key}"), &*own, &theirs, &why)?;
                 *own = theirs.to_vec();
             }
         }
     }
-    recipe
+    Ok(recipe)
 }
 
 /// The data of a run.

@@ -18,7 +18,7 @@ pub struct Plan {
     pub steps_per_epoch: usize,
     /// Shape of a batch: `[batch, channels, height, width]`.
     pub input: [usize; 4],
-    /// Learning rate at each epoch's first step.
+    /// Learning rate at each epoch's last step, as `results.csv` has it.
     pub rates: Vec<f64>,
     /// Which parameters learn when.
     pub stages: Vec<Stage>,
@@ -53,7 +53,7 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
         input: recipe.input(recipe.batch_size),
         rates: (0..recipe.epochs)
             .map(|epoch| {
-                let step = (epoch * steps_per_epoch) as u64;
+                let step = ((epoch + 1) * steps_per_epoch).saturating_sub(1) as u64;
                 recipe.learning_rate(step, steps_per_epoch)
             })
             .collect(),

@@ -104,22 +104,37 @@ impl<'a, N: Classifier> Run<'a, N> {
     ) -> Result<Self, Error> {
         let last = folder.last();
         if !Checkpoint::exists(&last) {
+            if folder.has_results() {
+                let reason =
+                    format!("it is gone, although epochs were finished; {}", folder.anew());
+                return Err(Error::checkpoint(&last, reason));
+            }
+            observer.event(Event::Note(&format!(
+                "{} has no checkpoint yet; training starts from the beginning",
+                folder.path().display()
+            )));
             let network = start(registry, &recipe, job, observer)?;
             return Run::new(network, folder, recipe, parts, job);
         }
 
-        let Checkpoint { state, model, optimizer } = Checkpoint::read(&last)?;
+        let unusable = |error| Checkpoint::remedied(error, &folder.anew());
+        let Checkpoint { state, model, optimizer } = Checkpoint::read(&last).map_err(unusable)?;
+        if state.progress.best_epoch > 0 && !Checkpoint::exists(&folder.best()) {
+            let reason = format!("it is gone, although the run had one; {}", folder.anew());
+            return Err(Error::checkpoint(&folder.best(), reason));
+        }
         let device = job.device.clone().autodiff();
         let network = registry.build(&recipe.model, &recipe.options, &device)?;
         let network = weights::from_bytes(identity::by_path(network), model, &last)?;
         let bytes = optimizer.ok_or_else(|| {
-            Error::checkpoint(&last, "it has no optimizer state, so training cannot go on")
+            let reason = "it has no optimizer state, so training cannot go on";
+            unusable(Error::checkpoint(&last, reason))
         })?;
         let mut run = Run::new(network, folder, recipe, parts, job)?;
-        run.optimizer = run
-            .optimizer
-            .from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
-            .map_err(|error| Error::checkpoint(&last, format!("optimizer state: {error}")))?;
+        run.optimizer =
+            run.optimizer.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes)).map_err(
+                |error| unusable(Error::checkpoint(&last, format!("optimizer state: {error}"))),
+            )?;
         Ok(Run { state, resumed: true, ..run })
     }
 
@@ -234,6 +249,7 @@ impl<'a, N: Classifier> Run<'a, N> {
                     what: format!("the loss became {value}"),
                     epoch,
                     step,
+                    saved: Checkpoint::exists(&self.folder.last()),
                 });
             }
             let gradients = GradientsParams::from_grads(loss.backward(), self.network());
@@ -338,6 +354,7 @@ impl<'a, N: Classifier> Run<'a, N> {
                 what,
                 epoch: progress.epochs,
                 step: progress.steps_in_epoch,
+                saved: Checkpoint::exists(&self.folder.last()),
             });
         }
         let optimizer = with_optimizer.then(|| self.optimizer.into_bytes()).transpose();

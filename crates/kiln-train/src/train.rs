@@ -28,12 +28,15 @@ pub struct Job {
     pub resume: bool,
     /// Data of your own; absent: what the recipe names.
     pub data: Option<Splits>,
+    /// Keys, such as `options.num_classes`, whose values somebody insists on. Where the data or
+    /// published weights decide otherwise, the run is refused; another key follows them with a note.
+    pub insisted: Vec<String>,
 }
 
 impl Job {
     /// A new run of `recipe` in the folder `out`.
     pub fn new(recipe: Recipe, out: impl Into<PathBuf>, device: Device) -> Job {
-        Job { recipe, out: out.into(), device, resume: false, data: None }
+        Job { recipe, out: out.into(), device, resume: false, data: None, insisted: Vec::new() }
     }
 
     /// The job that continues the run in `folder`.
@@ -282,20 +285,24 @@ mod tests {
     fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint() {
         let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
-        let hot = ["optimizer.learning_rate=1e30", "schedule.name=constant"];
-        let error = train(&Zoo, &job(folder.path(), &hot), &mut Silent).unwrap_err();
-        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        let mut hot = job(folder.path(), &["schedule.name=constant"]);
+        // Past what a recipe may say, so that the first step is enough.
+        hot.recipe.optimizer.learning_rate = 1e30;
+        let error = train(&Zoo, &hot, &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::Diverged { saved: false, .. }), "{error}");
+        assert!(error.to_string().contains("there is no checkpoint yet"), "{error}");
 
         // A last step that leaves the finite numbers after a finite loss is not saved either.
         let fine = job(&folder.path().join("fine"), &["epochs=1"]);
         train(&Zoo, &fine, &mut Silent).unwrap();
         let before = last_model(&fine.out);
         let mut onward = Job::resume(&Zoo, &fine.out, Device::default()).unwrap();
-        for change in ["epochs=2", "optimizer.learning_rate=1e38", "schedule.name=constant"] {
+        for change in ["epochs=2", "schedule.name=constant"] {
             onward.recipe.set(change).unwrap();
         }
+        onward.recipe.optimizer.learning_rate = 1e38;
         let error = train(&Zoo, &onward, &mut Silent).unwrap_err();
-        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        assert!(matches!(error, Error::Diverged { saved: true, .. }), "{error}");
         assert!(last_model(&fine.out) == before);
         Checkpoint::read(&fine.out.join("checkpoints/last")).unwrap();
     }

@@ -111,7 +111,8 @@ fn unknown(text: &str) -> Failure {
     }
 }
 
-fn looks_like_a_path(text: &str) -> bool {
+/// Whether `text` is written as a path and not as a name.
+pub fn looks_like_a_path(text: &str) -> bool {
     text.contains(['/', '\\']) || Path::new(text).extension().is_some()
 }
 

@@ -39,3 +39,27 @@ fn layers_are_timed_one_by_one() {
     assert_eq!(names(timed), names(listed));
     assert!(timed.unwrap().iter().any(|layer| layer["median_ms"].as_f64().unwrap() > 0.0));
 }
+
+#[test]
+fn each_convolution_shows_its_algorithm_and_its_share_of_the_peak() {
+    let arguments = ["bench", "alexnet", "--runs", "1", "--layers", "--exact"];
+    let object = json(0, arguments);
+    let layers = object["layers"].as_array().unwrap();
+    let named = |name: &str| layers.iter().find(|layer| layer["name"] == name).unwrap();
+    let of = |kind: &str| layers.iter().filter(|layer| layer["kind"] == kind).collect::<Vec<_>>();
+
+    let peak = object["peak_gflops"].as_f64().unwrap();
+    assert!(peak > 0.0);
+    for layer in of("conv").into_iter().chain(of("dense")) {
+        let speed = layer["gflops"].as_f64().unwrap();
+        assert!((layer["of_peak"].as_f64().unwrap() - speed / peak).abs() < 1e-9, "{layer}");
+        assert!(layer["algorithm"].is_string(), "{layer}");
+        assert_ne!(layer["algorithm"], "Winograd 4×4", "--exact turns it off");
+    }
+    let first = of("conv")[0];
+    assert_eq!(first["window"]["kernel"], serde_json::json!([11, 11]));
+    assert_eq!(first["window"]["channels"], 3);
+    assert!(named(of("max_pool")[0]["name"].as_str().unwrap())["algorithm"].is_null());
+    assert!(object["winograd"]["score_difference"].as_f64().unwrap() < 1e-4);
+    assert!(object["winograd"]["median_ms"].as_f64().unwrap() > 0.0);
+}

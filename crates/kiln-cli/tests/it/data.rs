@@ -70,9 +70,9 @@ fn each_data_set_says_how_it_is_got() {
     assert_eq!(named("imagenet")["classes"].as_array().unwrap().len(), 1000);
 
     let object = json(2, ["data", "fetch", "imagenet"]);
-    assert!(object["error"].as_str().unwrap().contains("image-net.org"), "{object}");
+    assert!(object["hint"].as_str().unwrap().contains("image-net.org"), "{object}");
     let object = json(2, ["data", "preview", "clothing"]);
-    assert!(object["error"].as_str().unwrap().contains("--data"), "{object}");
+    assert!(object["hint"].as_str().unwrap().contains("--data"), "{object}");
     let folder = tempfile::tempdir().unwrap();
     let object = json(1, ["data", "check", "cifar10", "--data", text(folder.path())]);
     assert!(object["error"].as_str().unwrap().contains("cifar-10-binary.tar.gz"), "{object}");

@@ -9,6 +9,9 @@ mod forward;
 mod listing;
 mod predict;
 mod pretrained;
+mod refusals;
+mod resume;
+mod seeds;
 mod train;
 
 use std::fs;

@@ -18,6 +18,7 @@ use crate::layout::{self, Map};
 use crate::norm::Norm;
 use crate::pack::Packed;
 use crate::parallel::Shared;
+use crate::ran::{Ran, ran};
 
 /// What is added to the sums and done to them.
 pub(crate) struct Epilogue {
@@ -219,6 +220,7 @@ pub(crate) unsafe fn convolve(
     residual: Option<FlexTensor>,
     out: Destination,
 ) {
+    ran(Ran::Convolution(algorithm));
     let weight = &parameters.weight;
     let epilogue = |bias: &Arc<Buffer>| Epilogue {
         bias: Arc::clone(bias),
