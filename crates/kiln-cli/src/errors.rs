@@ -46,7 +46,19 @@ impl Failure {
 
     /// A file or folder that the system refuses.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        Failure::failed(format!("{}: {error}", path.display()))
+        let (what, hint) = refusal(error);
+        let failure = Failure::failed(format!("{}: {what}", path.display()));
+        if hint.is_empty() { failure } else { failure.hint(hint) }
+    }
+
+    /// What happened, without what to do.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// What to do about it.
@@ -85,11 +97,20 @@ impl Failure {
 
 impl From<kiln::train::Error> for Failure {
     fn from(error: kiln::train::Error) -> Self {
-        use kiln::train::Error::{Data, Model};
+        use kiln::train::Error::{Data, Io, Model, Picture};
         match &error {
+            Io { path, source }
+            | Model(kiln::models::Error::File { file: path, source })
+            | Data(kiln::data::Error::Io { path, source, .. })
+            | Picture(kiln::viz::Error::Write { path, source }) => Failure::file(path, source),
+            Data(kiln::data::Error::Download { .. }) => {
+                Failure::failed(one_line(&error.to_string())).hint(
+                    "check the connection and try again: what has arrived is kept; HTTPS_PROXY \
+                     names a proxy",
+                )
+            }
             // These are lists: what follows a semicolon is the next item, not a remedy.
-            Model(kiln::models::Error::Mismatch { .. })
-            | Data(kiln::data::Error::Download { .. }) => {
+            Model(kiln::models::Error::Mismatch { .. }) => {
                 Failure::failed(one_line(&error.to_string()))
             }
             _ => Failure::from_library(&error, error.is_wrong_use()),
@@ -111,7 +132,7 @@ impl From<kiln::data::Error> for Failure {
 
 impl From<kiln::viz::Error> for Failure {
     fn from(error: kiln::viz::Error) -> Self {
-        Failure::from_library(&error, false)
+        kiln::train::Error::from(error).into()
     }
 }
 
@@ -176,6 +197,32 @@ fn command() -> String {
     path
 }
 
+/// What the system refused, in words, and what to do about it; nothing where nobody knows.
+fn refusal(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind as Kind;
+    let (what, hint) = match error.kind() {
+        Kind::NotFound => {
+            ("it isn't there", "check the name; a relative one starts where kiln was called")
+        }
+        Kind::IsADirectory => ("it is a folder", "name a file"),
+        Kind::NotADirectory => ("a part of this path is a file", "name a folder there"),
+        Kind::AlreadyExists => ("it is there already", "name another one"),
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => (
+            "it may not be read or written",
+            "change its permissions or its folder's, or name another place",
+        ),
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            ("the disk is full", "make room, or name another place")
+        }
+        _ => {
+            let text = one_line(&error.to_string());
+            let text = text.strip_prefix("I/O error: ").unwrap_or(&text);
+            return (text.to_owned(), "check the path, its permissions and the room on the disk");
+        }
+    };
+    (what.to_owned(), hint)
+}
+
 /// A value of clap's error context as words.
 fn words(value: &ContextValue) -> String {
     match value {
@@ -231,7 +278,7 @@ fn payload(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Whether `--json` is among the arguments, known even where they don't parse.
-fn wants_json() -> bool {
+pub fn wants_json() -> bool {
     env::args_os().skip(1).take_while(|argument| argument != "--").any(|word| word == "--json")
 }
 

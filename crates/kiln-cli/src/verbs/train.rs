@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use crate::device::{On, Opened};
 use crate::errors::{Failure, Verb};
-use crate::interrupt;
 use crate::numbers::{parse_positive, percent, seconds};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::table::BOLD;
 use crate::verbs::subject::write_evaluation;
+use crate::{interrupt, memory};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train lenet5                                  The digits that kiln carries
@@ -89,6 +89,7 @@ impl Train {
             let out = self.resume.clone().or(self.out.clone()).unwrap_or_default();
             let recipe = self.recipe_for(self.resume.as_deref())?;
             let job = Job::new(recipe, out, opened.device.clone());
+            memory::check_job(&job, &opened)?;
             return plan::show(&kiln::train::plan(&Zoo, &job)?, &opened.words(), output);
         }
 
@@ -195,6 +196,7 @@ impl Train {
 /// Trains. A run that fails before its first step leaves no folder behind, so that the mended
 /// command can use the same one.
 fn go(job: &Job, opened: &Opened, output: Output) -> Result<Outcome, Failure> {
+    memory::check_job(job, opened)?;
     let fresh = !job.out.exists();
     let mut progress = Progress::new(output, opened.words());
     let result = train(&Zoo, job, &mut progress);
