@@ -177,14 +177,14 @@ impl Sides {
         python("make").output()?;
         let weights = file("weights.pth");
         let (input, output) = (file("input.safetensors"), file("output.safetensors"));
-        let files = ["--weights", &weights, "--input", &input, "--output", &output];
+        let files = ["--weights", &weights, "--input", &input, "--output", &output, "--force"];
         kiln(&[&["forward", twin.name.as_str()], &files[..]].concat())?;
         let expected = safetensors::read(&folder.join("expected.safetensors"))?;
         let found = safetensors::read(&folder.join("output.safetensors"))?;
         let difference = comparison::compare(&expected, &found)?.relative;
 
         for back in ["back.pth", "back.safetensors"] {
-            kiln(&["convert", &weights, &file(back), "--model", &twin.name])?;
+            kiln(&["convert", &weights, &file(back), "--model", &twin.name, "--force"])?;
         }
         let accepted = python("accept").output()?;
         let tensors = accepted.trim().parse().context("parity.py counted no tensors")?;

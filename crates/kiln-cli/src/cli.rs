@@ -1,14 +1,16 @@
 //! The command line: verbs, what they have in common, and the way from one to the other.
 
 use std::env;
+use std::ffi::OsString;
 
 use anstream::ColorChoice;
 use anstyle::AnsiColor;
 use clap::builder::Styles;
 use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 
-use crate::errors::{Failure, Verb};
+use crate::errors::{Failure, Verb, wants_json};
 use crate::numbers::parse_within;
 use crate::output::Output;
 use crate::verbs;
@@ -107,12 +109,24 @@ enum Subcommands {
 
 /// Parses the arguments and runs the verb.
 pub fn run() -> Verb {
+    let json = wants_json();
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    if json
+        && arguments
+            .iter()
+            .skip(1)
+            .find(|word| *word != "--json")
+            .is_some_and(|word| word == "help")
+    {
+        // clap takes every word after `help` for a verb.
+        arguments.retain(|word| word != "--json");
+    }
     let parsed = with_negative_numbers(Cli::command())
-        .try_get_matches_from(env::args_os())
+        .try_get_matches_from(arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return explain(error),
+        Err(error) => return explain(error, json),
     };
     match cli.shared.color {
         Color::Auto => {}
@@ -165,8 +179,19 @@ fn with_negative_numbers(command: Command) -> Command {
 }
 
 /// Help and version are what was asked for; everything else is wrong use.
-fn explain(error: clap::Error) -> Verb {
+fn explain(error: clap::Error, json: bool) -> Verb {
     match error.kind() {
+        kind @ (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) if json => {
+            let text = error.render().to_string();
+            let object = match kind {
+                ErrorKind::DisplayVersion => json!({ "version": env!("CARGO_PKG_VERSION") }),
+                _ => json!({ "help": text }),
+            };
+            Output { json, quiet: true }.result(&object, |_| Ok(()))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if json => {
+            Err(Failure::usage("a verb is missing").hint("`kiln --help` shows what there is"))
+        }
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed pipe (`kiln --help | head -1`) is no failure.
             let _ = error.print();

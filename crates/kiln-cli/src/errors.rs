@@ -46,16 +46,19 @@ impl Failure {
 
     /// A file or folder that the system refuses.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        let failure = Failure::failed(format!("{}: {}", path.display(), refusal(error)));
-        failure.hint(match error.kind() {
-            io::ErrorKind::NotFound => {
-                "check the path; a relative one counts from the folder you are in"
-            }
-            io::ErrorKind::PermissionDenied => "change its permissions, or name another one",
-            io::ErrorKind::IsADirectory => "name a file in it",
-            io::ErrorKind::StorageFull => "make room, then run the command again",
-            _ => "check the path and the disk that it is on",
-        })
+        let (what, hint) = refusal(error);
+        let failure = Failure::failed(format!("{}: {what}", path.display()));
+        failure.hint(hint)
+    }
+
+    /// What happened, without what to do.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// What to do about it.
@@ -94,21 +97,25 @@ impl Failure {
 
 impl From<kiln::train::Error> for Failure {
     fn from(error: kiln::train::Error) -> Self {
-        use kiln::train::Error::{Data, Io, Model, Out};
+        use kiln::train::Error::{Data, Io, Model, Out, Picture};
         match &error {
             Io { path, source }
+            | Model(kiln::models::Error::File { file: path, source })
             | Data(kiln::data::Error::Io { path, source, .. })
-            | Model(kiln::models::Error::File { file: path, source }) => {
-                Failure::file(path, source)
-            }
+            | Picture(kiln::viz::Error::Write { path, source }) => Failure::file(path, source),
             Out { path, source } => {
-                let (path, reason) = (path.display(), refusal(source));
+                let (path, (reason, _)) = (path.display(), refusal(source));
                 Failure::failed(format!("the run folder {path} can't be made: {reason}"))
                     .hint("name another one with --out")
             }
+            Data(kiln::data::Error::Download { .. }) => {
+                Failure::failed(one_line(&error.to_string())).hint(
+                    "check the connection and try again: what has arrived is kept; HTTPS_PROXY \
+                     names a proxy",
+                )
+            }
             // These are lists: what follows a semicolon is the next item, not a remedy.
-            Model(kiln::models::Error::Mismatch { .. })
-            | Data(kiln::data::Error::Download { .. }) => {
+            Model(kiln::models::Error::Mismatch { .. }) => {
                 Failure::failed(one_line(&error.to_string()))
             }
             _ => Failure::from_library(&error, error.is_wrong_use()),
@@ -130,7 +137,7 @@ impl From<kiln::data::Error> for Failure {
 
 impl From<kiln::viz::Error> for Failure {
     fn from(error: kiln::viz::Error) -> Self {
-        Failure::from_library(&error, false)
+        kiln::train::Error::from(error).into()
     }
 }
 
@@ -214,6 +221,34 @@ fn command() -> String {
     path
 }
 
+/// What the system refused, in words, and what to do about it; nothing where nobody knows.
+fn refusal(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind as Kind;
+    let (what, hint) = match error.kind() {
+        Kind::NotFound => (
+            "no such file or folder",
+            "check the path; a relative one starts where kiln was called",
+        ),
+        Kind::IsADirectory => ("it is a folder, and a file is wanted", "name a file in it"),
+        Kind::NotADirectory => ("a part of this path is a file", "name a folder there"),
+        Kind::AlreadyExists => ("it is there already", "name another one"),
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => (
+            "it may not be read or written",
+            "change its permissions or its folder's, or name another place",
+        ),
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            ("the disk is full", "make room, or name another place")
+        }
+        _ => {
+            let text = one_line(&error.to_string());
+            let text = text.strip_prefix("I/O error: ").unwrap_or(&text);
+            let text = text.split_once(" (os error").map_or(text, |(reason, _)| reason);
+            return (text.to_owned(), "check the path, its permissions and the room on the disk");
+        }
+    };
+    (what.to_owned(), hint)
+}
+
 /// A value of clap's error context as words.
 fn words(value: &ContextValue) -> String {
     match value {
@@ -235,22 +270,6 @@ fn shortened(value: &str) -> String {
 /// `text` with its line breaks, and the blanks around them, made single blanks.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-/// What the system said, as people say it.
-fn refusal(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or folder".to_owned(),
-        io::ErrorKind::PermissionDenied => "the system gives no permission".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a folder, and a file is wanted".to_owned(),
-        io::ErrorKind::NotADirectory => "it lies in something that is no folder".to_owned(),
-        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
-        io::ErrorKind::ReadOnlyFilesystem => "the disk can only be read".to_owned(),
-        _ => {
-            let text = error.to_string();
-            text.split_once(" (os error").map_or(&*text, |(reason, _)| reason).to_owned()
-        }
-    }
 }
 
 /// Where and why the last panic happened.
@@ -294,7 +313,7 @@ fn payload(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Whether `--json` is among the arguments, known even where they don't parse.
-fn wants_json() -> bool {
+pub fn wants_json() -> bool {
     env::args_os().skip(1).take_while(|argument| argument != "--").any(|word| word == "--json")
 }
 

@@ -28,7 +28,7 @@ fn plain(text: &str) -> String {
 
 /// Bytes in binary units: `1.5 MiB`.
 pub fn bytes(number: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = number as f64;
     let mut unit = 0;
     while value >= 1024.0 && unit + 1 < units.len() {

@@ -44,7 +44,8 @@ pub enum Progress<'a> {
         /// Bytes of the whole file; 0 where nobody says.
         total: u64,
     },
-    /// An attempt failed; another one, or another address, follows if there is one.
+    /// An attempt failed, and another one, or another address, does better. Told before it does; what fails for good is
+    /// the error.
     Failed {
         /// Its name.
         file: &'a str,
@@ -149,7 +150,22 @@ fn download(
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), Error> {
+    let fresh = !folder.exists();
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let result = download_into(mirrors, files, folder, progress);
+    if result.is_err() && fresh {
+        // Only a folder that nothing has arrived in goes.
+        let _ = fs::remove_dir(folder);
+    }
+    result
+}
+
+fn download_into(
+    mirrors: &[String],
+    files: &[Remote],
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), Error> {
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(20)))

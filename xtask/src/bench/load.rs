@@ -21,7 +21,12 @@ pub(super) fn run(request: Request) -> Result<()> {
         let length = std::fs::metadata(&weights).context("PyTorch wrote no weights")?.len() as f64;
         let arguments = ["forward", "vgg16", "--weights", &weights, "--input", &input];
         let call = Call::new(&bench.kiln, arguments);
-        let text = call.argument("--output").argument(&output).argument("--json").output()?;
+        let text = call
+            .argument("--output")
+            .argument(&output)
+            .argument("--force")
+            .argument("--json")
+            .output()?;
         let object: Value = serde_json::from_str(&text).context("kiln forward wrote no JSON")?;
         let peak =
             |key: &str| object[key].as_f64().with_context(|| format!("{key} is unknown here"));

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
+use crate::memory::{self, Purpose};
 use crate::numbers::{bytes, count, parse_input, parse_positive, shape};
 use crate::output::{self, Output};
 use crate::progress::bar;
@@ -111,8 +112,15 @@ impl Bench {
         device.seed(1);
         let network = Zoo.build(&self.model, &options, &device)?;
         network.check_input(input)?;
+        let purpose = match self.mode {
+            Mode::Infer => Purpose::Infer,
+            Mode::Train => Purpose::Train,
+        };
         let [channels, height, width] = input;
-        let images = noise([self.batch, channels, height, width], &device);
+        let images = [self.batch, channels, height, width];
+        memory::check(&self.model, &network, images, purpose, &opened)
+            .map_err(|failure| failure.hint("make --batch smaller, or --input"))?;
+        let images = noise(images, &device);
 
         let progress = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(1) };
         progress.set_length(WARM_UP as u64 + u64::from(self.runs));

@@ -12,7 +12,8 @@ use crate::device::{self, Choice};
 use crate::errors::{Failure, Verb};
 use crate::numbers::count;
 use crate::output::Output;
-use crate::verbs::subject::model_options;
+use crate::target::Force;
+use crate::verbs::subject::{folder_of, model_options};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln convert runs/lenet5-mnist lenet5.pth
@@ -23,6 +24,7 @@ OUT's ending is its format: .pth and .pt are what torch.save writes, .safetensor
 Both hold the parameters as torchvision, timm or the paper's usual PyTorch module name them, so
 that load_state_dict(strict=True) takes them; --names kiln writes kiln's own paths and layout,
 which a .safetensors file only can hold. Classes and preprocessing are not part of either.
+A file that is there already is overwritten with --force only.
 
 JSON: {model, input, output, names, tensors, parameters}; `parameters` are trainable numbers";
 
@@ -45,6 +47,8 @@ pub struct Convert {
     /// Whose names and layout to write: pytorch or kiln
     #[arg(long, value_name = "WHOSE", default_value = "pytorch", hide_possible_values = true)]
     names: Names,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -93,7 +97,9 @@ impl Convert {
     fn check_output(&self) -> Result<(), Failure> {
         let shown = self.output.display();
         match (self.output.extension().and_then(|ending| ending.to_str()), self.names) {
-            (Some("safetensors"), _) | (Some("pth" | "pt"), Names::Pytorch) => Ok(()),
+            (Some("safetensors"), _) | (Some("pth" | "pt"), Names::Pytorch) => {
+                self.force.file(&self.output)
+            }
             (Some("pth" | "pt"), Names::Kiln) => {
                 Err(Failure::usage(format!("{shown} can't hold kiln's names"))
                     .hint("write a .safetensors file, or leave --names away"))
@@ -106,6 +112,10 @@ impl Convert {
     /// The network of IN and its name.
     fn read(&self, device: &Device) -> Result<(String, Architecture), Failure> {
         let shown = self.input.display();
+        if !self.input.exists() {
+            return Err(Failure::failed(format!("{shown} isn't there"))
+                .hint("name a checkpoint, a run folder or a weight file"));
+        }
         let checkpoint = checkpoint(&self.input);
         let Some(model) = &self.model else {
             let Some(folder) = checkpoint else {
@@ -159,7 +169,7 @@ impl Names {
 /// The checkpoint or run folder that `path` means: itself, or the folder of a checkpoint's weights.
 fn checkpoint(path: &Path) -> Option<PathBuf> {
     if path.is_file() {
-        let folder = path.parent()?;
+        let folder = folder_of(path);
         return folder.join("state.toml").is_file().then(|| folder.to_owned());
     }
     Some(path.to_owned())

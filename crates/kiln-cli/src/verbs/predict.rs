@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kiln::data::decode::{EXTENSIONS, is_image_name};
 use kiln::models::Zoo;
-use kiln::train::{Prediction, predict};
+use kiln::train::Prediction;
 use serde_json::{Value, json};
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
-use crate::numbers::{count, parse_fraction, parse_positive, percent};
+use crate::numbers::{count, parse_fraction, parse_positive, percent, plural};
 use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::{BOLD, FAINT};
+use crate::target::Force;
 use crate::verbs::subject::{is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -28,8 +29,9 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict resnet50 --weights pretrained photo.jpg
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
-training; lenet5 expects white digits on black. An image that can't be read is reported, the others
-are still predicted, and the exit status is 1.
+training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
+convert('RGB'): the colours below it count. An image that can't be read is reported, the others are
+still predicted, and the exit status is 1.
 
 --weights pretrained downloads torchvision's weights once, below $KILN_CACHE/weights or in the
 user's cache folder, and prepares images as those expect. $KILN_WEIGHTS_URL names another place
@@ -37,8 +39,10 @@ to get them from.
 
 --out: predictions.csv has a line per image and class (path, rank, class, name, score), or an error;
 predictions.png shows the images, predictions-1.png, -2.png and so on where they are more than 60.
+Those of an earlier call are replaced with --force only.
 
-JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}";
+JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
+and hint where an image could not be read";
 
 /// Predict the classes of images
 #[derive(Args, Debug)]
@@ -65,6 +69,8 @@ pub struct Predict {
     /// Also write predictions.csv, predictions.json and contact sheets here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
     /// Change an option of a model; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -87,24 +93,41 @@ impl Predict {
         }
         let files = expand(&self.images)?;
         let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        if let Some(folder) = &self.out {
+            folder::check(folder, self.force)?;
+        }
         let device = self.device.open()?.device;
+        let ready = subject.load(&Zoo, &device)?;
+        ready.note.iter().for_each(|note| output::note(note));
 
         let progress =
             if output.quiet || files.len() < 100 { None } else { Some(bar(files.len() as u64)) };
         let mut seen: Vec<Seen> = Vec::with_capacity(files.len());
-        predict(&Zoo, &subject, &files, self.top, &device, &mut |path, result| {
+        let transparent = ready.predict(&files, self.top, &device, &mut |path, result| {
             let result = result.map(|predictions| self.sure(predictions));
-            seen.push((path.to_owned(), result.map_err(|error| reason(path, &error.to_string()))));
+            let result = result.map_err(|error| reason(path, Failure::from(error).message()));
+            seen.push((path.to_owned(), result));
             progress.iter().for_each(|bar| bar.inc(1));
         })?;
         progress.iter().for_each(indicatif::ProgressBar::finish_and_clear);
 
-        let object = object(&seen);
+        if transparent > 0 {
+            output::note(&format!(
+                "{}: transparency is ignored, and the colours below it count",
+                plural(transparent as u64, "image")
+            ));
+        }
+        let mut object = object(&seen);
         if let Some(folder) = &self.out {
             folder::write(folder, &seen, &object)?;
         }
-        let failed = seen.iter().filter(|(_, result)| result.is_err()).count();
-        for (path, result) in &seen {
+        let failure = failure(&seen);
+        if let Some(failure) = &failure {
+            object["error"] = failure.message().into();
+            object["hint"] = failure.remedy().into();
+        }
+        // A single one is the error itself.
+        for (path, result) in seen.iter().filter(|_| seen.len() > 1) {
             if let Err(reason) = result {
                 output::note(&format!("{}: {reason}", path.display()));
             }
@@ -121,27 +144,47 @@ impl Predict {
                     .iter()
                     .map(|other| format!("{} {}", other.name, percent(other.score)))
                     .collect();
-                writeln!(to, "{}: {first}  {FAINT}{}{FAINT:#}", path.display(), rest.join(" · "))?;
+                write!(to, "{}: {first}", path.display())?;
+                if !rest.is_empty() {
+                    write!(to, "  {FAINT}{}{FAINT:#}", rest.join(" · "))?;
+                }
+                writeln!(to)?;
             }
             if let Some(folder) = &self.out {
                 writeln!(to, "written to {}", folder.display())?;
             }
             Ok(())
         })?;
-        if failed > 1 {
-            output::note(&format!(
-                "{} of {} images could not be read",
-                count(failed as u64),
-                count(seen.len() as u64)
-            ));
+        match failure {
+            // The object has said it.
+            Some(_) if output.json => Ok(1),
+            Some(failure) => Err(failure),
+            None => Ok(0),
         }
-        Ok(u8::from(failed > 0))
     }
 
     fn sure(&self, mut predictions: Vec<Prediction>) -> Vec<Prediction> {
         predictions.retain(|prediction| prediction.score >= self.conf.unwrap_or(0.0));
         predictions
     }
+}
+
+/// What is to be said of the images that could not be read, if there are any.
+fn failure(seen: &[Seen]) -> Option<Failure> {
+    let failed = seen.iter().filter(|(_, result)| result.is_err()).count();
+    let message = match seen {
+        _ if failed == 0 => return None,
+        [(path, Err(reason))] => format!("{}: {reason}", path.display()),
+        _ if failed == seen.len() => {
+            format!("none of {} images could be read", count(failed as u64))
+        }
+        _ => format!(
+            "{} of {} images could not be read",
+            count(failed as u64),
+            count(seen.len() as u64)
+        ),
+    };
+    Some(Failure::failed(message).hint("give it PNG, JPEG, GIF, BMP or WebP files that are whole"))
 }
 
 fn object(seen: &[Seen]) -> Value {

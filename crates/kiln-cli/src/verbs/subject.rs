@@ -50,9 +50,40 @@ pub fn subject(
         ))
         .hint("use --weights and --set with a model name only"));
     }
-    // `RUN/checkpoints/best/model.safetensors` means the checkpoint it lies in.
-    let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    let folder = if path.is_dir() { path } else { checkpoint_around(path)? };
     Ok(Subject::Checkpoint(folder.to_owned()))
+}
+
+/// The checkpoint that the file at `path` is part of: `RUN/checkpoints/best/model.safetensors` means its folder.
+fn checkpoint_around(path: &Path) -> Result<&Path, Failure> {
+    let (folder, shown) = (folder_of(path), path.display());
+    let name = path.file_name().unwrap_or_default();
+    if folder.join("state.toml").is_file() && (name == "model.safetensors" || name == "state.toml")
+    {
+        return Ok(folder);
+    }
+    let ending = path.extension().unwrap_or_default();
+    if ["safetensors", "pth", "pt"].iter().any(|weights| ending == *weights) {
+        return Err(Failure::usage(format!(
+            "{shown} doesn't say which network its weights belong to"
+        ))
+        .hint(format!("name the network first: MODEL --weights {shown}")));
+    }
+    let around = folder.join("recipe.toml").is_file() || folder.join("state.toml").is_file();
+    Err(Failure::usage(format!("{shown} is a file, and neither a run folder nor a checkpoint"))
+        .hint(if around {
+            format!("name its folder: {}", folder.display())
+        } else {
+            "name a model (`kiln models` lists them), a run folder or a checkpoint".to_owned()
+        }))
+}
+
+/// The folder that the file at `path` lies in, `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Whether the registry has a model called `text`.

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use crate::device::{On, Opened};
 use crate::errors::{Failure, Verb};
-use crate::interrupt;
 use crate::numbers::{parse_within, seconds};
 use crate::output::{self, Output, argument};
 use crate::progress::Progress;
 use crate::verbs::subject::write_evaluation;
+use crate::{interrupt, memory};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train lenet5                                  The digits that kiln carries
@@ -92,6 +92,7 @@ impl Train {
             let recipe = self.planned()?;
             let insisted = self.insisted();
             let job = Job { insisted, ..Job::new(recipe, out, opened.device.clone()) };
+            memory::check_job(&job, &opened)?;
             return plan::show(&kiln::train::plan(&Zoo, &job)?, &opened.words(), output);
         }
 
@@ -150,6 +151,7 @@ fn parse_seed(text: &str) -> Result<u64, String> {
 /// Trains. A run that fails before its first step leaves no folder behind, so that the mended
 /// command can use the same one.
 fn go(job: &Job, opened: &Opened, output: Output) -> Result<Outcome, Failure> {
+    memory::check_job(job, opened)?;
     let fresh = !job.out.exists();
     let mut progress = Progress::new(output, opened.words());
     let result = train(&Zoo, job, &mut progress);

@@ -64,7 +64,7 @@ fn predictions_are_written_where_asked_as_table_object_and_sheets() {
     let [ones, four] = ["test/1", "test/4"].map(|class| digits().join(class));
     let run = short_run();
     let predict = |images: &Path| {
-        ["predict", text(&run), text(images), "--out", text(&out)].map(str::to_owned)
+        ["predict", text(&run), text(images), "--out", text(&out), "--force"].map(str::to_owned)
     };
     let output = kiln(predict(&ones).iter().map(String::as_str)).output().unwrap();
     assert!(output.status.success());
@@ -99,4 +99,75 @@ fn predictions_are_written_where_asked_as_table_object_and_sheets() {
     let table = fs::read_to_string(out.join("predictions.csv")).unwrap();
     assert_eq!(table.lines().count(), 1 + 5 + 1);
     assert!(table.contains(&format!("{},,,,,\"it is no PNG", text(&few.join("b.png")))), "{table}");
+}
+
+#[test]
+fn images_that_cannot_be_read_are_counted_in_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let [broken, other] = ["broken.png", "other.png"].map(|name| folder.path().join(name));
+    fs::write(&broken, "no image").unwrap();
+    fs::write(&other, "").unwrap();
+    let good = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
+    let run = short_run();
+    let said = |images: &[&Path]| {
+        let images = images.iter().map(|image| text(image));
+        let output = kiln(["predict", text(&run)].into_iter().chain(images)).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let some = said(&[&broken, &good]);
+    assert!(some.contains("error: 1 of 2 images could not be read\nhint: "), "{some}");
+    assert!(some.contains(&format!("note: {}: it is no PNG", text(&broken))), "{some}");
+    assert!(said(&[&broken, &other]).contains("error: none of 2 images could be read"));
+    let one = said(&[&broken]);
+    assert!(one.starts_with(&format!("error: {}: it is no PNG", text(&broken))), "{one}");
+    let missing = said(&[Path::new("nowhere.png")]);
+    assert!(missing.starts_with("error: nowhere.png: no such file or folder\nhint: "), "{missing}");
+
+    let object = json(1, ["predict", text(&run), text(&broken), text(&good)]);
+    assert_eq!(keys(&object), ["error", "errors", "hint", "images"]);
+    assert_eq!(object["error"], "1 of 2 images could not be read");
+}
+
+#[test]
+fn transparency_is_ignored_and_that_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, alpha) in [("a.png", 0), ("b.png", 128), ("c.png", 255)] {
+        let image = image::RgbaImage::from_pixel(28, 28, image::Rgba([200, 200, 200, alpha]));
+        image.save(folder.path().join(name)).unwrap();
+    }
+    let output = kiln(["predict", text(&short_run()), text(folder.path())]).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(notes.lines().count(), 1, "{notes}");
+    assert!(notes.starts_with("note: 2 images: transparency is ignored"), "{notes}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let scores: Vec<&str> = shown.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert!(scores[0] == scores[1] && scores[1] == scores[2], "{shown}");
+}
+
+#[test]
+fn predictions_of_one_class_end_at_their_last_letter() {
+    let folder = digits().join("test/1");
+    let run = short_run();
+    let call = ["predict", text(&run), text(&folder), "--top", "1"];
+    let shown = String::from_utf8(kiln(call).output().unwrap().stdout).unwrap();
+    assert!(shown.lines().all(|line| line.trim_end() == line), "{shown:?}");
+}
+
+#[test]
+fn tensors_of_a_file_that_a_network_has_no_use_for_are_told() {
+    use kiln::models::{Registry, Zoo, weights};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("googlenet.safetensors");
+    let device = kiln::burn::tensor::Device::default();
+    let options = serde_json::json!({ "aux": true });
+    let network = Zoo.build("googlenet", options.as_object().unwrap(), &device).unwrap();
+    weights::export(&network, &file, Zoo.keys("googlenet")).unwrap();
+    let image = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
+    let call = ["predict", "googlenet", "--weights", text(&file), text(&image)];
+    let output = kiln(call).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("left out, of auxiliary heads: "), "{notes}");
 }

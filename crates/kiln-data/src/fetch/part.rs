@@ -38,6 +38,35 @@ enum Fault {
     Fatal(Error),
 }
 
+/// Attempts that failed and nobody was told of: the error at the end says it, unless a later one gets on.
+#[derive(Default)]
+struct Faults(Vec<(String, String)>);
+
+impl Faults {
+    fn tell(&mut self, file: &str, progress: &mut dyn FnMut(Progress<'_>)) {
+        self.0.dedup();
+        for (url, reason) in self.0.drain(..) {
+            progress(Progress::Failed { file, url: &url, reason: &reason });
+        }
+    }
+}
+
+/// Why a server could not be asked, without the words that only ureq's callers understand.
+fn reason(error: &ureq::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("io: ").unwrap_or(&text).to_owned()
+}
+
+impl Drop for Part<'_> {
+    /// What has arrived is kept for the next attempt; an empty file is of no use to it.
+    fn drop(&mut self) {
+        // Under its own name it is no part any more, and that file isn't touched.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 impl<'a> Part<'a> {
     pub(super) fn open(folder: &Path, remote: &'a Remote) -> Result<Self, Error> {
         let path = folder.join(format!(".{}.part", remote.name));
@@ -61,23 +90,25 @@ impl<'a> Part<'a> {
     ) -> Result<(), Error> {
         let name = &self.remote.name;
         let mut reasons = Vec::new();
+        let mut faults = Faults::default();
         for mirror in mirrors {
             let url = format!("{mirror}{name}");
             for attempt in 1..=ATTEMPTS {
-                let reason = match self.attempt(agent, &url, progress) {
+                let reason = match self.attempt(agent, &url, &mut faults, progress) {
                     Ok(()) => return self.place(target),
                     Err(Fault::Fatal(error)) => return Err(error),
                     Err(Fault::Elsewhere(reason)) => {
-                        progress(Progress::Failed { file: name, url: &url, reason: &reason });
                         reasons.push(format!("{url}: {reason}"));
+                        faults.0.push((url, reason));
                         break;
                     }
                     Err(Fault::Again(reason)) => reason,
                 };
-                progress(Progress::Failed { file: name, url: &url, reason: &reason });
                 if attempt == ATTEMPTS {
                     reasons.push(format!("{url}: {reason}"));
-                } else {
+                }
+                faults.0.push((url.clone(), reason));
+                if attempt < ATTEMPTS {
                     thread::sleep(Duration::from_millis(200) * attempt);
                 }
             }
@@ -93,6 +124,7 @@ impl<'a> Part<'a> {
         &mut self,
         agent: &Agent,
         url: &str,
+        faults: &mut Faults,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), Fault> {
         // A recompressed copy may be larger than the published one, but not by much.
@@ -107,7 +139,7 @@ impl<'a> Part<'a> {
         if resumed {
             request = request.header("Range", format!("bytes={have}-"));
         }
-        let response = request.call().map_err(|error| Fault::Again(error.to_string()))?;
+        let response = request.call().map_err(|error| Fault::Again(reason(&error)))?;
 
         let total = match response.status().as_u16() {
             200 => {
@@ -138,6 +170,7 @@ impl<'a> Part<'a> {
 
         let file = self.remote.name.as_str();
         let told = total.unwrap_or(0);
+        faults.tell(file, progress);
         progress(Progress::Started { file, url, have, total: told });
         let mut body = response.into_body().into_reader().take(most - have);
         let mut buffer = vec![0; 1 << 16];

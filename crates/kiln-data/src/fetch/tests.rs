@@ -238,3 +238,30 @@ fn a_full_disk_is_said_to_be_full() {
     assert!(message.starts_with("no space left for "), "{message}");
     assert!(message.contains("KILN_CACHE") && message.contains(".digits.bin.part"), "{message}");
 }
+
+#[test]
+fn what_fails_for_good_is_one_error_and_leaves_nothing_empty_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("below");
+    // Nobody listens at the discard port.
+    let (result, events) = get(&["http://127.0.0.1:9/"], &remote(&content()), &below);
+    assert!(result.unwrap_err().contains("127.0.0.1:9/digits.bin: "));
+    assert_eq!(events, [""; 0]);
+    assert!(!below.exists());
+
+    let cut = Server::start(|_, from, stream| send(stream, &content(), from, 1000));
+    get(&[&cut.address], &remote(&content()), &below).0.unwrap_err();
+    let kept = fs::metadata(below.join(".digits.bin.part")).unwrap().len();
+    assert!(kept > 0, "what has arrived is kept");
+}
+
+#[test]
+fn a_failure_is_told_once_when_another_address_does_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let honest = Server::start(|_, from, stream| send(stream, &content(), from, usize::MAX));
+    let mirrors = ["http://127.0.0.1:9/", honest.address.as_str()];
+    let (result, events) = get(&mirrors, &remote(&content()), folder.path());
+    assert_eq!(result, Ok(()));
+    assert_eq!(events.len(), 3, "{events:?}");
+    assert!(events[0].starts_with("failed: ") && events[1] == "started 0/300000", "{events:?}");
+}

@@ -150,6 +150,16 @@ pub fn from_bytes<M: Module>(model: M, bytes: Vec<u8>, name: &Path) -> Result<M,
     exact(apply(model, safetensors::from_bytes(bytes, name)?, &[], name)?, name)
 }
 
+/// The type of every tensor of a safetensors file by name.
+///
+/// # Errors
+///
+/// As [`read_tensors`].
+pub fn tensor_types(file: &Path) -> Result<BTreeMap<String, DType>, Error> {
+    let tensors = safetensors::open(file)?.tensors.into_iter();
+    Ok(tensors.map(|tensor| (tensor.name, tensor.dtype)).collect())
+}
+
 /// Every tensor of a safetensors file by name; floats become f32.
 ///
 /// # Errors

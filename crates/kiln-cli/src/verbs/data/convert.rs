@@ -13,13 +13,14 @@ use crate::errors::{Failure, Verb};
 use crate::numbers::count;
 use crate::output::{self, Output};
 use crate::progress::bar;
+use crate::target::{self, Force};
 
 /// Arguments of `kiln data convert`.
 #[derive(Args, Debug)]
 pub struct Convert {
     /// Data set
     name: String,
-    /// Folder to write to; it must not exist yet, or be empty
+    /// Folder to write to; it must not exist yet, or be empty, unless --force is given
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Folder with the data set; without it the embedded sample is converted
@@ -28,6 +29,8 @@ pub struct Convert {
     /// Convert only this part: train, test or, where it has one, validation [default: all]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Convert {
@@ -43,9 +46,11 @@ impl Convert {
             .hint("classification sets become a folder of images per class"));
         }
         let splits = kiln::data::open(name, self.data.as_deref())?;
-        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        target::folder(out)?;
+        let full = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+        if full && !self.force.given() {
             return Err(Failure::usage(format!("{} isn't empty", out.display()))
-                .hint("name a new folder with --out"));
+                .hint("name a new folder with --out, or add --force to overwrite what is there"));
         }
 
         let wanted = |part: &str| self.split.as_ref().is_none_or(|split| split == part);

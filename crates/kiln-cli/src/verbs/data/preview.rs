@@ -14,6 +14,7 @@ use super::info;
 use crate::errors::{Failure, Verb};
 use crate::numbers::parse_positive;
 use crate::output::{self, Output};
+use crate::target::{self, Force};
 use crate::verbs::thumbnail::thumbnail;
 
 #[derive(Args, Debug)]
@@ -35,15 +36,23 @@ pub struct Preview {
     /// Samples on the sheet
     #[arg(long, value_name = "N", default_value = "40", value_parser = parse_positive)]
     count: usize,
-    /// The file to write
-    #[arg(long, value_name = "FILE.png", default_value = "preview.png")]
-    out: PathBuf,
+    /// The file to write [default: preview.png, numbered if it exists]
+    #[arg(long, value_name = "FILE.png")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Preview {
     /// Draws the sheet.
     pub fn run(self, output: Output) -> Verb {
         info(&self.name)?;
+        let out = self.out.clone().unwrap_or_else(|| target::numbered("preview", "png"));
+        if out.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+            return Err(Failure::usage(format!("{}: a preview is a PNG picture", out.display()))
+                .hint("end the file's name with .png"));
+        }
+        self.force.file(&out)?;
         let (mut recipe, named) = self.recipe_to_show()?;
         for assignment in &self.set {
             recipe.set(assignment)?;
@@ -80,18 +89,18 @@ impl Preview {
             cards.push(card);
         }
         let title = format!("{} {}", splits.name, self.split);
-        contact_sheet(&title, &cards).save(&self.out)?;
+        contact_sheet(&title, &cards).save(&out)?;
 
         let object = json!({
             "name": splits.name,
             "split": self.split,
             "count": shown,
             "augment": recipe.json()["augment"],
-            "file": self.out.display().to_string(),
+            "file": out.display().to_string(),
         });
         output.result(&object, |to| {
             let who = named.map_or(String::new(), |model| format!(" as `{model}` sees them"));
-            let (name, source, file) = (&splits.name, &splits.source, self.out.display());
+            let (name, source, file) = (&splits.name, &splits.source, out.display());
             writeln!(to, "{shown} samples of {name} ({source}){who}: {file}")
         })
     }

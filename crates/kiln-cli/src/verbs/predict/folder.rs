@@ -12,18 +12,32 @@ use serde_json::Value;
 use super::Seen;
 use crate::errors::Failure;
 use crate::numbers::percent;
+use crate::target::{self, Force};
 use crate::verbs::thumbnail::thumbnail;
 
+/// The files beside the sheets.
+const TABLES: [&str; 2] = ["predictions.csv", "predictions.json"];
 /// Cards on a contact sheet: ten rows of six.
 const CARDS: usize = 60;
+
+/// Refuses a folder that [`write`] can't use, or that has files which it would replace, unless `force` is given.
+pub fn check(folder: &Path, force: Force) -> Result<(), Failure> {
+    target::folder(folder)?;
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    let ours = |name: &str| TABLES.contains(&name) || is_sheet(name);
+    names
+        .into_iter()
+        .filter(|name| ours(&name.to_string_lossy()))
+        .try_for_each(|name| force.file(&folder.join(name)))
+}
 
 /// Writes `predictions.csv`, `predictions.json` and the contact sheets into `folder`, in the place of earlier ones.
 pub fn write(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Failure> {
     let failed = |path: &Path, error: io::Error| Failure::file(path, &error);
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    for (name, text) in
-        [("predictions.csv", table(seen)), ("predictions.json", format!("{object:#}\n"))]
-    {
+    for (name, text) in TABLES.into_iter().zip([table(seen), format!("{object:#}\n")]) {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| failed(&path, error))?;
     }
