@@ -4,7 +4,7 @@
 //! Its build takes too long for every CI run; docs/backends.md keeps the last result of each backend with date and
 //! commit.
 
-mod comparison;
+pub(crate) mod comparison;
 mod driver;
 mod ledger;
 

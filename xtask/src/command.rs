@@ -49,7 +49,8 @@ impl Call {
         self
     }
 
-    fn command(&self) -> Command {
+    /// The call, ready for streams of one's own.
+    pub(crate) fn command(&self) -> Command {
         // The cargo that started us is the one of the toolchain file; a plain `cargo` finds the same.
         let program = match self.program.as_str() {
             "cargo" => std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()),

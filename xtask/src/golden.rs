@@ -70,7 +70,7 @@ fn scripts(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// The Python of `--venv`, else of `$KILN_TORCH_VENV`, else of `.venv`.
-fn python(venv: Option<PathBuf>) -> Result<String> {
+pub(crate) fn python(venv: Option<PathBuf>) -> Result<String> {
     let venv = venv.or_else(|| std::env::var_os("KILN_TORCH_VENV").map(PathBuf::from));
     let venv = venv.unwrap_or_else(|| root().join(".venv"));
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });

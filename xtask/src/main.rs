@@ -3,13 +3,16 @@
 //! One verb per file. Nothing here depends on burn, so that the checks which need no build start at once.
 
 mod backends;
+mod bench;
 mod ci;
 mod command;
 mod golden;
 mod index;
+mod parity;
 mod real;
 mod runner;
 mod safetensors;
+mod stamp;
 mod test;
 mod tidy;
 
@@ -27,6 +30,8 @@ usage: cargo xtask VERB [ARGUMENTS]
   golden NAME… | --all           golden files from PyTorch; --venv DIR, $KILN_TORCH_VENV or .venv
   index [--check]                the model table of README.md, from `kiln models --json`
   backends [BACKEND…]            one training step on flex, ndarray and wgpu, compared; docs/backends.md
+  parity [MODEL…]                full-size scores and converted files against PyTorch; docs/parity.md
+  bench start | load | dense | infer   what is measured against Python and others; docs/performance.md
 
 Every command runs from any folder of the workspace.";
 
@@ -54,6 +59,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "golden" => golden::run(rest),
         "index" => index::run(rest),
         "backends" => backends::run(rest),
+        "parity" => parity::run(rest),
+        "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(())

@@ -1,15 +1,17 @@
 //! The command line: verbs, what they have in common, and the way from one to the other.
 
 use std::env;
+use std::ffi::OsString;
 
 use anstream::ColorChoice;
 use anstyle::AnsiColor;
 use clap::builder::Styles;
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 
-use crate::errors::{Failure, Verb};
-use crate::numbers::parse_positive;
+use crate::errors::{Failure, Verb, wants_json};
+use crate::numbers::parse_within;
 use crate::output::Output;
 use crate::verbs;
 
@@ -18,6 +20,11 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
+
+/// More threads than any machine has cores; starting many more takes longer than the work.
+const MOST_THREADS: u64 = 1024;
+/// rayon's own way to say how many.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train lenet5                        Train on the digits that kiln carries
@@ -67,12 +74,12 @@ struct Shared {
         help = "Colour the output: auto (on a terminal, unless NO_COLOR is set), always, never"
     )]
     color: Color,
-    /// Threads for tensor operations [default: one per core]
+    /// Threads for tensor operations, 1 to 1024 [default: one per core]
     #[arg(
         long,
         global = true,
         value_name = "N",
-        value_parser = parse_positive,
+        value_parser = parse_threads,
         help_heading = "Global options"
     )]
     threads: Option<usize>,
@@ -91,6 +98,7 @@ enum Subcommands {
     Eval(verbs::eval::Eval),
     Predict(verbs::predict::Predict),
     Forward(verbs::forward::Forward),
+    Convert(verbs::convert::Convert),
     Summary(verbs::summary::Summary),
     Models(verbs::models::Models),
     Data(verbs::data::Data),
@@ -101,9 +109,24 @@ enum Subcommands {
 
 /// Parses the arguments and runs the verb.
 pub fn run() -> Verb {
-    let cli = match Cli::try_parse_from(env::args_os()) {
+    let json = wants_json();
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    if json
+        && arguments
+            .iter()
+            .skip(1)
+            .find(|word| *word != "--json")
+            .is_some_and(|word| word == "help")
+    {
+        // clap takes every word after `help` for a verb.
+        arguments.retain(|word| word != "--json");
+    }
+    let parsed = with_negative_numbers(Cli::command())
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return explain(error),
+        Err(error) => return explain(error, json),
     };
     match cli.shared.color {
         Color::Auto => {}
@@ -115,6 +138,14 @@ pub fn run() -> Verb {
             .num_threads(threads)
             .build_global()
             .map_err(|error| Failure::failed(format!("--threads {threads}: {error}")))?;
+    } else if let Some(wish) =
+        env::var(THREADS_VARIABLE).ok().and_then(|text| text.parse::<u64>().ok())
+    {
+        // rayon would start them all. 0, and what is no number, mean one per core to it.
+        if wish > MOST_THREADS {
+            return Err(Failure::usage(format!("{THREADS_VARIABLE} asks for {wish} threads"))
+                .hint(format!("let it name 0 to {MOST_THREADS}, or leave it unset")));
+        }
     }
 
     let output = Output { json: cli.shared.json, quiet: cli.shared.quiet };
@@ -123,6 +154,7 @@ pub fn run() -> Verb {
         Subcommands::Eval(verb) => verb.run(output),
         Subcommands::Predict(verb) => verb.run(output),
         Subcommands::Forward(verb) => verb.run(output),
+        Subcommands::Convert(verb) => verb.run(output),
         Subcommands::Summary(verb) => verb.run(output),
         Subcommands::Models(verb) => verb.run(output),
         Subcommands::Data(verb) => verb.run(output),
@@ -132,9 +164,34 @@ pub fn run() -> Verb {
     }
 }
 
+fn parse_threads(text: &str) -> Result<usize, String> {
+    parse_within(text, 1..=MOST_THREADS).map(|threads| threads as usize)
+}
+
+/// `--epochs -1` is a number out of range, and no unknown option `-1`.
+fn with_negative_numbers(command: Command) -> Command {
+    command
+        .mut_args(|argument| {
+            let takes_one = !argument.is_positional() && argument.get_action().takes_values();
+            argument.allow_negative_numbers(takes_one)
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
 /// Help and version are what was asked for; everything else is wrong use.
-fn explain(error: clap::Error) -> Verb {
+fn explain(error: clap::Error, json: bool) -> Verb {
     match error.kind() {
+        kind @ (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) if json => {
+            let text = error.render().to_string();
+            let object = match kind {
+                ErrorKind::DisplayVersion => json!({ "version": env!("CARGO_PKG_VERSION") }),
+                _ => json!({ "help": text }),
+            };
+            Output { json, quiet: true }.result(&object, |_| Ok(()))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if json => {
+            Err(Failure::usage("a verb is missing").hint("`kiln --help` shows what there is"))
+        }
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed pipe (`kiln --help | head -1`) is no failure.
             let _ = error.print();
@@ -151,11 +208,10 @@ fn explain(error: clap::Error) -> Verb {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        with_negative_numbers(Cli::command()).debug_assert();
     }
 
     #[test]

@@ -46,7 +46,19 @@ impl Failure {
 
     /// A file or folder that the system refuses.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        Failure::failed(format!("{}: {error}", path.display()))
+        let (what, hint) = refusal(error);
+        let failure = Failure::failed(format!("{}: {what}", path.display()));
+        failure.hint(hint)
+    }
+
+    /// What happened, without what to do.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// What to do about it.
@@ -85,11 +97,25 @@ impl Failure {
 
 impl From<kiln::train::Error> for Failure {
     fn from(error: kiln::train::Error) -> Self {
-        use kiln::train::Error::{Data, Model};
+        use kiln::train::Error::{Data, Io, Model, Out, Picture};
         match &error {
+            Io { path, source }
+            | Model(kiln::models::Error::File { file: path, source })
+            | Data(kiln::data::Error::Io { path, source, .. })
+            | Picture(kiln::viz::Error::Write { path, source }) => Failure::file(path, source),
+            Out { path, source } => {
+                let (path, (reason, _)) = (path.display(), refusal(source));
+                Failure::failed(format!("the run folder {path} can't be made: {reason}"))
+                    .hint("name another one with --out")
+            }
+            Data(kiln::data::Error::Download { .. }) => {
+                Failure::failed(one_line(&error.to_string())).hint(
+                    "check the connection and try again: what has arrived is kept; HTTPS_PROXY \
+                     names a proxy",
+                )
+            }
             // These are lists: what follows a semicolon is the next item, not a remedy.
-            Model(kiln::models::Error::Mismatch { .. })
-            | Data(kiln::data::Error::Download { .. }) => {
+            Model(kiln::models::Error::Mismatch { .. }) => {
                 Failure::failed(one_line(&error.to_string()))
             }
             _ => Failure::from_library(&error, error.is_wrong_use()),
@@ -111,7 +137,7 @@ impl From<kiln::data::Error> for Failure {
 
 impl From<kiln::viz::Error> for Failure {
     fn from(error: kiln::viz::Error) -> Self {
-        Failure::from_library(&error, false)
+        kiln::train::Error::from(error).into()
     }
 }
 
@@ -145,6 +171,12 @@ impl From<clap::Error> for Failure {
                 get(ContextKind::InvalidArg),
                 nearest(ContextKind::SuggestedValue)
             ),
+            ErrorKind::MissingSubcommand => format!("`{}` needs a verb", command()),
+            ErrorKind::ValueValidation => format!(
+                "`{}` is no value of {}",
+                shortened(&get(ContextKind::InvalidValue)),
+                get(ContextKind::InvalidArg)
+            ),
             ErrorKind::MissingRequiredArgument => {
                 format!("{} is missing", get(ContextKind::InvalidArg))
             }
@@ -155,6 +187,19 @@ impl From<clap::Error> for Failure {
             }
         };
         let failure = Failure::usage(message);
+        if error.kind() == ErrorKind::ValueValidation
+            && let Some(reason) = std::error::Error::source(&error)
+        {
+            let reason = reason.to_string();
+            return failure.hint(match reason.strip_prefix("expected ") {
+                Some(expected) => format!("it takes {expected}"),
+                None => reason,
+            });
+        }
+        if error.kind() == ErrorKind::MissingSubcommand {
+            let verbs = get(ContextKind::ValidSubcommand);
+            return failure.hint(format!("name one of {verbs}; `{} --help` tells more", command()));
+        }
         match get(ContextKind::ValidValue).as_str() {
             "" => failure.hint(format!("`{} --help` shows what there is", command())),
             values => failure.hint(format!("it takes {values}")),
@@ -176,12 +221,49 @@ fn command() -> String {
     path
 }
 
+/// What the system refused, in words, and what to do about it; nothing where nobody knows.
+fn refusal(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind as Kind;
+    let (what, hint) = match error.kind() {
+        Kind::NotFound => (
+            "no such file or folder",
+            "check the path; a relative one starts where kiln was called",
+        ),
+        Kind::IsADirectory => ("it is a folder, and a file is wanted", "name a file in it"),
+        Kind::NotADirectory => ("a part of this path is a file", "name a folder there"),
+        Kind::AlreadyExists => ("it is there already", "name another one"),
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => (
+            "it may not be read or written",
+            "change its permissions or its folder's, or name another place",
+        ),
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            ("the disk is full", "make room, or name another place")
+        }
+        _ => {
+            let text = one_line(&error.to_string());
+            let text = text.strip_prefix("I/O error: ").unwrap_or(&text);
+            let text = text.split_once(" (os error").map_or(text, |(reason, _)| reason);
+            return (text.to_owned(), "check the path, its permissions and the room on the disk");
+        }
+    };
+    (what.to_owned(), hint)
+}
+
 /// A value of clap's error context as words.
 fn words(value: &ContextValue) -> String {
     match value {
         ContextValue::String(word) => word.clone(),
         ContextValue::Strings(words) => words.join(", "),
         other => anstream::adapter::strip_str(&other.to_string()).to_string(),
+    }
+}
+
+/// A value as it was given, or its beginning: an error line is there to be read.
+fn shortened(value: &str) -> String {
+    const MOST: usize = 40;
+    match value.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
     }
 }
 
@@ -231,7 +313,7 @@ fn payload(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Whether `--json` is among the arguments, known even where they don't parse.
-fn wants_json() -> bool {
+pub fn wants_json() -> bool {
     env::args_os().skip(1).take_while(|argument| argument != "--").any(|word| word == "--json")
 }
 

@@ -4,10 +4,12 @@ mod cli;
 mod device;
 mod errors;
 mod interrupt;
+mod memory;
 mod numbers;
 mod output;
 mod progress;
 mod table;
+mod target;
 mod verbs;
 
 use std::process::ExitCode;

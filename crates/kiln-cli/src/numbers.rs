@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use std::ops::RangeInclusive;
+
 use kiln::viz::units;
 
 pub use kiln::viz::units::{count, plural};
@@ -26,7 +28,7 @@ fn plain(text: &str) -> String {
 
 /// Bytes in binary units: `1.5 MiB`.
 pub fn bytes(number: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = number as f64;
     let mut unit = 0;
     while value >= 1024.0 && unit + 1 < units.len() {
@@ -57,6 +59,14 @@ pub fn parse_positive(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("expected a whole number of at least 1".into()),
         Ok(number) => Ok(number),
     }
+}
+
+/// Parses a whole number within `range`, whose ends stand in the message.
+pub fn parse_within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
 }
 
 /// Parses a fraction from 0 to 1.

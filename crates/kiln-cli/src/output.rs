@@ -1,6 +1,7 @@
 //! Standard output: text for people, or with `--json` one object and nothing else.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -40,6 +41,13 @@ impl Output {
             writeln!(anstream::stdout(), "{line}")
         };
     }
+}
+
+/// A path as an argument of a command that can be copied into a shell.
+pub fn argument(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+=:,@%\\".contains(letter);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// A remark on standard error.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use kiln::train::{EpochRow, Event, Observer, Started, Step};
+use kiln::train::{EpochRow, Event, Observer, Stage, Started, Step};
 
 use crate::numbers::{count, percent, plural, seconds};
 use crate::output::Output;
@@ -77,19 +77,32 @@ impl Progress {
             plural(run.steps_per_epoch as u64, "step"),
             run.run.display()
         ));
-        if let Some(step) = run.resumed_at {
-            self.line(&format!("continues after step {}", count(step)));
+        let steps = (run.epochs * run.steps_per_epoch) as u64;
+        if run.resumed_at == Some(steps) {
+            self.line("finished already: nothing is left to train, the best network is measured");
+            self.line("");
+        } else {
+            if let Some(step) = run.resumed_at {
+                self.line(&format!("continues after step {}", count(step)));
+            }
+            self.line("");
+            self.line(&format!(
+                "{FAINT}epoch      loss    top-1  val loss  val top-1      rate  images/s    time{FAINT:#}"
+            ));
         }
-        self.line("");
-        self.line(&format!(
-            "{FAINT}epoch      loss    top-1  val loss  val top-1      rate  images/s    time{FAINT:#}"
-        ));
-        self.start_bar((run.epochs * run.steps_per_epoch) as u64);
+        self.start_bar(steps);
         self.bar.set_position(run.resumed_at.unwrap_or(0));
         self.bar.reset_eta();
         self.bar.set_message("starting");
         self.training = true;
         self.started = true;
+    }
+
+    /// Says what learns, where not everything does all the time.
+    fn stage(&self, stage: &Stage) {
+        if stage.first > 1 || !stage.frozen.is_empty() {
+            self.line(&format!("{FAINT}{stage}{FAINT:#}"));
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -140,6 +153,17 @@ impl Progress {
         }
     }
 
+    fn fetching(&mut self, file: &str, have: u64, total: u64) {
+        if self.bar.length() != Some(total) || self.bar.is_finished() {
+            self.start_bar(total);
+        }
+        self.bar.set_message(file.to_owned());
+        self.bar.set_position(have);
+        if have >= total {
+            self.bar.finish_and_clear();
+        }
+    }
+
     fn skip(&mut self, name: &str, reason: &str) {
         self.skipped += 1;
         if self.skipped <= NAMED_SKIPS {
@@ -152,10 +176,12 @@ impl Observer for Progress {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started(run) => self.started(run),
+            Event::Stage(stage) => self.stage(stage),
             Event::Step(step) => self.step(&step),
             Event::Epoch(row) => self.epoch(row),
             Event::Evaluated { done, of } => self.evaluated(done, of),
             Event::Skipped { name, reason } => self.skip(name, reason),
+            Event::Fetching { file, have, total } => self.fetching(file, have, total),
             Event::Note(text) => self.note(text),
         }
     }

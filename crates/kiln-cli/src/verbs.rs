@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod convert;
 pub mod data;
 pub mod devices;
 pub mod eval;
@@ -12,3 +13,4 @@ pub mod summary;
 pub mod train;
 
 mod subject;
+mod thumbnail;

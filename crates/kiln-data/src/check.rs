@@ -25,7 +25,7 @@ pub struct Report {
 /// What a split was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitReport {
-    /// `train` or `test`.
+    /// `train`, `validation` or `test`.
     pub name: String,
     /// All samples, those that cannot be read included.
     pub samples: usize,
@@ -59,7 +59,7 @@ impl Report {
 
 /// Reads every sample of `splits`; `progress` hears how many of how many are done.
 pub fn check(splits: &Splits, progress: &mut dyn FnMut(usize, usize)) -> Report {
-    let parts = [("train", &splits.train), ("test", &splits.test)];
+    let parts: Vec<_> = splits.parts().collect();
     let total = parts.iter().map(|(_, dataset)| dataset.len()).sum();
     let mut done = 0;
     // The first sample with each hash: which split, which sample, which label.
@@ -178,6 +178,7 @@ mod tests {
                 "train",
                 vec![Some((1, 0)), Some((2, 1)), Some((1, 0)), None, Some((9, 2))],
             )),
+            validation: None,
             test: Arc::new(Toy("test", vec![Some((2, 0)), Some((3, 1))])),
             source: "here".into(),
             preprocess: Preprocess::plain(1, 1, 1),

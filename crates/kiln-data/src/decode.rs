@@ -12,19 +12,37 @@ use crate::{Error, Pixels};
 /// Images of more pixels than this are refused before they are decoded: 100 megapixels.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
+/// Endings of the names of image files, in lower case.
+pub const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "gif", "bmp", "webp"];
+
 /// Image files of more bytes than this are refused: 1 GiB.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Whether a search of a folder takes `path` for an image: its name ends with one of [`EXTENSIONS`].
+pub fn is_image_name(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    EXTENSIONS.contains(&extension.as_str())
+}
 
 /// Reads the image file at `path`.
 ///
 /// Grey images keep one channel, all others become red, green, blue; 16-bit values are scaled to 8 bits, an alpha
-/// channel is dropped. The image stands upright as its EXIF orientation says.
+/// channel is dropped, as Pillow's `convert("RGB")` does. The image stands upright as its EXIF orientation says.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] if the file cannot be opened, [`Error::Decode`] with the path and the reason if it holds no image that
 /// can be read, or one of more than [`MAX_PIXELS`] pixels.
 pub fn decode(path: &Path) -> Result<Pixels, Error> {
+    Ok(decode_telling(path)?.0)
+}
+
+/// As [`decode`], and whether a pixel's alpha was dropped that meant something: one of less than opaque.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_telling(path: &Path) -> Result<(Pixels, bool), Error> {
     let name = || path.display().to_string();
     let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
     if metadata.is_dir() {
@@ -35,7 +53,7 @@ pub fn decode(path: &Path) -> Result<Pixels, Error> {
         return Err(Error::decode(name(), reason));
     }
     // From memory, because the decoders are compiled once for every kind of reader.
-    decode_bytes(&fs::read(path).map_err(Error::io("read", path))?, &name())
+    guarded(&fs::read(path).map_err(Error::io("read", path))?, &name())
 }
 
 /// As [`decode`], from memory; `name` is for the message.
@@ -44,13 +62,17 @@ pub fn decode(path: &Path) -> Result<Pixels, Error> {
 ///
 /// [`Error::Decode`] with `name` and the reason.
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<Pixels, Error> {
+    Ok(guarded(bytes, name)?.0)
+}
+
+fn guarded(bytes: &[u8], name: &str) -> Result<(Pixels, bool), Error> {
     // Decoders are tested well but not proved: what one of them panics at is one more unreadable file.
     catch_unwind(AssertUnwindSafe(|| read(bytes)))
         .unwrap_or_else(|_| Err("its decoder failed".into()))
         .map_err(|reason| Error::decode(name, reason))
 }
 
-fn read(bytes: &[u8]) -> Result<Pixels, String> {
+fn read(bytes: &[u8]) -> Result<(Pixels, bool), String> {
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     if reader.format().is_none() {
@@ -71,7 +93,18 @@ fn read(bytes: &[u8]) -> Result<Pixels, String> {
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
     image.apply_orientation(orientation);
-    Ok(pixels(image))
+    let transparent = is_transparent(&image);
+    Ok((pixels(image), transparent))
+}
+
+fn is_transparent(image: &DynamicImage) -> bool {
+    match image {
+        DynamicImage::ImageLumaA8(image) => image.pixels().any(|pixel| pixel[1] < u8::MAX),
+        DynamicImage::ImageLumaA16(image) => image.pixels().any(|pixel| pixel[1] < u16::MAX),
+        DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel[3] < u8::MAX),
+        DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel[3] < u16::MAX),
+        _ => false,
+    }
 }
 
 fn pixels(image: DynamicImage) -> Pixels {
@@ -118,6 +151,13 @@ mod tests {
             assert_eq!((pixels.width, pixels.height, pixels.channels), (16, 8, 3));
             assert!(pixels.data == flag().into_raw(), "{format:?}");
         }
+    }
+
+    #[test]
+    fn image_files_are_found_by_their_ending() {
+        let is = |name: &str| is_image_name(Path::new(name));
+        assert!(is("a.png") && is("dir/b.JPEG") && is("c.tar.Webp"));
+        assert!(!is("png") && !is("a.txt") && !is(".png") && !is("a.png/b"));
     }
 
     #[test]

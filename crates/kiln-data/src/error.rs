@@ -44,14 +44,25 @@ pub enum Error {
     },
     /// A data set has no embedded sample, so its folder must be named.
     #[error(
-        "dataset `{name}` has no embedded sample: name its folder with --data, or get it with `kiln data fetch {name}`"
+        "dataset `{name}` has no embedded sample; name its folder with --data{}",
+        or_fetch(name, *fetchable)
     )]
     NoSample {
         /// The data set.
         name: String,
+        /// Whether it can be downloaded.
+        fetchable: bool,
+    },
+    /// A data set can't be downloaded by a program.
+    #[error("dataset `{name}` can't be downloaded by kiln; see {homepage}")]
+    NotFetchable {
+        /// The data set.
+        name: String,
+        /// Where it comes from.
+        homepage: String,
     },
     /// A folder lacks a file of the data set.
-    #[error("no {file} in {}: is it the folder of `{name}`? `kiln data fetch {name}` gets a complete one", folder.display())]
+    #[error("no {file} in {}; name the folder of `{name}` itself{}", folder.display(), or_fetch(name, true))]
     MissingFile {
         /// The data set.
         name: String,
@@ -59,6 +70,32 @@ pub enum Error {
         file: String,
         /// Where it was looked for.
         folder: PathBuf,
+    },
+    /// There is no such folder of data.
+    #[error(
+        "{} is {}; --data takes the folder of `{name}`{}",
+        folder.display(),
+        if folder.exists() { "no folder" } else { "not there" },
+        or_fetch(name, *fetchable)
+    )]
+    NoFolder {
+        /// The data set.
+        name: String,
+        /// The path that was named.
+        folder: PathBuf,
+        /// Whether the data set can be downloaded.
+        fetchable: bool,
+    },
+    /// A folder of images has another layout.
+    #[error(
+        "{}: {reason}; expected DIR/train/CLASS/IMAGE with test/ or val/ beside train/, or DIR/CLASS/IMAGE",
+        folder.display()
+    )]
+    Folders {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A sample of a data set cannot be used.
     #[error("sample {name}: {reason}")]
@@ -104,6 +141,17 @@ pub enum Error {
         /// What happened at each address.
         reason: String,
     },
+    /// The disk is full. What has arrived is kept, and the next attempt goes on from there.
+    #[error(
+        "no space left for {}: {have} bytes of it are there; make room, or let KILN_CACHE name another folder",
+        path.display()
+    )]
+    NoSpace {
+        /// The file under way.
+        path: PathBuf,
+        /// Bytes that have arrived.
+        have: u64,
+    },
 }
 
 impl Error {
@@ -115,7 +163,13 @@ impl Error {
     /// Whether something was asked for that does not exist or has no meaning, rather than something
     /// that failed on the way.
     pub fn is_wrong_use(&self) -> bool {
-        matches!(self, Self::UnknownDataset { .. } | Self::NoSample { .. } | Self::Setting { .. })
+        matches!(
+            self,
+            Self::UnknownDataset { .. }
+                | Self::NoSample { .. }
+                | Self::NotFetchable { .. }
+                | Self::Setting { .. }
+        )
     }
 
     pub(crate) fn io(
@@ -134,9 +188,17 @@ impl Error {
         Self::Decode { file: file.into(), reason: reason.to_string() }
     }
 
+    pub(crate) fn folders(folder: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Folders { folder: folder.into(), reason: reason.to_string() }
+    }
+
     pub(crate) fn setting(key: &'static str, reason: impl ToString) -> Self {
         Self::Setting { key, reason: reason.to_string() }
     }
+}
+
+fn or_fetch(name: &str, fetchable: bool) -> String {
+    if fetchable { format!(", or get it with `kiln data fetch {name}`") } else { String::new() }
 }
 
 /// As kiln-models says it, which this crate must not know.

@@ -2,8 +2,9 @@
 //!
 //! An image travels through this crate like this:
 //!
-//! 1. A [`Dataset`] gives a [`Sample`]: 8-bit [`Pixels`] and a label. [`open`] finds the built-in ones, whose small
-//!    real samples are embedded; [`decode`](mod@decode) reads image files; anything of your own implements the trait.
+//! 1. A [`Dataset`] gives a [`Sample`]: 8-bit [`Pixels`] and a label. [`open`] finds the known ones, of which
+//!    some have a small real sample embedded, and folders of your own photos; [`decode`](mod@decode) reads image files;
+//!    anything else implements the trait.
 //! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone.
 //! 3. [`Preprocess`] makes the numbers a network eats: channels, size, mean and deviation.
 //! 4. [`Loader`] does all of it on worker threads and hands over [`Batch`]es, in an order that does not depend on them.
@@ -26,14 +27,17 @@ pub mod augment;
 mod batch;
 pub mod catalog;
 pub mod check;
+pub mod cifar;
 pub mod decode;
 mod epoch;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod folders;
 pub mod idx;
 pub mod loader;
 mod manifest;
+mod natural;
 pub mod preprocess;
 pub mod random;
 mod sample;
@@ -41,12 +45,12 @@ mod split;
 
 pub use augment::Augment;
 pub use batch::{Batch, LoaderConfig, Policy, Skipped};
-pub use catalog::{Info, Splits, list, open};
+pub use catalog::{Info, Splits, info, list, open};
 pub use decode::decode;
 pub use epoch::Batches;
 pub use error::Error;
-pub use loader::Loader;
+pub use loader::{Loader, MAX_WORKERS};
 pub use preprocess::Preprocess;
 pub use random::Random;
 pub use sample::{Dataset, Pixels, Sample};
-pub use split::{Subset, split_off};
+pub use split::{Relabelled, Subset, split_off};

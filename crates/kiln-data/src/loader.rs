@@ -78,7 +78,7 @@ impl Loader {
 }
 
 /// More threads than this are a mistake.
-const MAX_WORKERS: usize = 1024;
+pub const MAX_WORKERS: usize = 1024;
 
 /// The streams of a seed: one for the order of an epoch, one for each of its samples.
 const ORDER: u64 = 0x4F_5244_4552;

@@ -16,8 +16,17 @@ pub(crate) struct Manifest {
     pub summary: String,
     pub licence: String,
     pub homepage: String,
+    /// Names of the classes, by number; none where the folders of a user name them.
+    #[serde(default)]
     pub classes: Vec<String>,
+    /// The folder of each class where that is not its name; from `classes.txt`.
+    #[serde(skip)]
+    pub folders: Vec<String>,
+    /// Where below a folder of data sets others keep this one, such as torchvision.
+    #[serde(default)]
+    pub places: Vec<String>,
     /// Samples of the complete set, per split.
+    #[serde(default)]
     pub samples: BTreeMap<String, usize>,
     /// Samples of the embedded part, per split; empty without one.
     #[serde(default)]
@@ -36,6 +45,10 @@ pub(crate) struct Manifest {
 pub(crate) enum Format {
     /// Four files as MNIST's, see [`crate::idx`].
     Idx,
+    /// The binary batches of CIFAR-10, see [`crate::cifar`].
+    Cifar,
+    /// Image files in a folder per class, see [`crate::folders`].
+    Folders,
 }
 
 /// A file to download.
@@ -43,9 +56,9 @@ pub(crate) enum Format {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Remote {
     pub name: String,
-    /// Size in bytes of the published file.
-    pub bytes: u64,
-    /// SHA-256 of the published file, lower-case hexadecimal.
+    /// Size in bytes of the published file, where it is known.
+    pub bytes: Option<u64>,
+    /// SHA-256 of the published file, lower-case hexadecimal. Where no more is published, its beginning.
     pub sha256: String,
     /// SHA-256 of what is inside a `.gz`, so that a recompressed copy is known to be right too.
     pub content_sha256: Option<String>,
@@ -73,6 +86,24 @@ impl Manifest {
         }
         Ok(manifest)
     }
+
+    /// The same with the classes of a `classes.txt`, whose lines are `FOLDER NAME`.
+    pub fn with_classes(self, text: &str) -> Self {
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let (folders, classes) =
+            lines.map(|(folder, name)| (folder.to_owned(), name.to_owned())).unzip();
+        Self { folders, classes, ..self }
+    }
+
+    /// The folders of the classes, by number.
+    pub fn class_folders(&self) -> &[String] {
+        if self.folders.is_empty() { &self.classes } else { &self.folders }
+    }
+
+    /// Whether the files can be downloaded.
+    pub fn is_fetchable(&self) -> bool {
+        !self.mirrors.is_empty() && !self.files.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +122,16 @@ mod tests {
         assert_eq!((mnist.name.as_str(), mnist.task.as_str()), ("mnist", "classification"));
         assert_eq!((mnist.classes.len(), mnist.files.len(), mnist.mirrors.len()), (10, 4, 2));
         assert!(mnist.files.iter().all(|file| file.content_sha256.is_some()));
+        assert!(mnist.files.iter().all(|file| file.bytes.is_some()));
+    }
+
+    #[test]
+    fn a_list_of_classes_gives_folders_and_names() {
+        let mnist = Manifest::parse(GOOD, "dataset.toml").unwrap();
+        assert_eq!(mnist.class_folders(), mnist.classes);
+        let other = mnist.with_classes("n01 tench\nn02 great white shark\n");
+        assert_eq!(other.classes, ["tench", "great white shark"]);
+        assert_eq!(other.class_folders(), ["n01", "n02"]);
     }
 
     #[test]

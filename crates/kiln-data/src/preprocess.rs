@@ -22,6 +22,10 @@ pub struct Preprocess {
     pub height: usize,
     /// Width in pixels.
     pub width: usize,
+    /// Length in pixels to which an image's shorter side is brought before the middle is cut out; 0 stretches the whole
+    /// image to the input's size instead, whatever its shape.
+    #[serde(default)]
+    pub resize: usize,
     /// Mean of each channel, for values between 0 and 1.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, for values between 0 and 1.
@@ -31,7 +35,8 @@ pub struct Preprocess {
 impl Preprocess {
     /// Values between 0 and 1, neither shifted nor scaled.
     pub fn plain(channels: usize, height: usize, width: usize) -> Self {
-        Self { channels, height, width, mean: vec![0.0; channels], std: vec![1.0; channels] }
+        let (mean, std) = (vec![0.0; channels], vec![1.0; channels]);
+        Self { channels, height, width, resize: 0, mean, std }
     }
 
     /// How many numbers an image becomes.
@@ -50,7 +55,7 @@ impl Preprocess {
     ///
     /// [`Error::Setting`] with the key, what is allowed and what was found.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { channels, height, width, ref mean, ref std } = *self;
+        let Self { channels, height, width, resize, ref mean, ref std } = *self;
         if channels != 1 && channels != 3 {
             let reason = format!("{channels}; 1 (grey) or 3 (RGB) are possible");
             return Err(Error::setting("preprocess.channels", reason));
@@ -63,24 +68,34 @@ impl Preprocess {
                 ));
             }
         }
+        let side = height.max(width);
+        if resize != 0 && !(side..=MAX_SIDE).contains(&resize) {
+            let reason = format!(
+                "{resize} pixels; 0 (stretch) or {side} to {MAX_SIDE} (cut {height}×{width} out of the middle) are possible"
+            );
+            return Err(Error::setting("preprocess.resize", reason));
+        }
         for (key, values) in [("preprocess.mean", mean), ("preprocess.std", std)] {
             if values.len() != channels {
                 let reason = format!("{} values for {channels} channels", values.len());
                 return Err(Error::setting(key, reason));
             }
         }
-        if let Some(mean) = mean.iter().find(|mean| !mean.is_finite()) {
-            return Err(Error::setting("preprocess.mean", format!("{mean} is not finite")));
-        }
-        if let Some(std) = std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
-            return Err(Error::setting("preprocess.std", format!("{std}; it must be positive")));
+        for (key, values, least) in
+            [("preprocess.mean", mean, -LARGEST), ("preprocess.std", std, SMALLEST_STD)]
+        {
+            if let Some(value) = values.iter().find(|value| !(least..=LARGEST).contains(*value)) {
+                let reason = format!("{value}; {least} to {LARGEST} are possible");
+                return Err(Error::setting(key, reason));
+            }
         }
         Ok(())
     }
 
     /// `(value / 255 − mean) / std`, as `[channels, height, width]`.
     ///
-    /// An image of another size is stretched to this one with antialiasing (the triangle filter, Pillow's `BILINEAR`).
+    /// An image of another size is stretched to this one with antialiasing (the triangle filter, Pillow's `BILINEAR`),
+    /// or with [`resize`](Self::resize) shrunk in its own shape and cut, as torchvision's `Resize` and `CenterCrop` do.
     /// Grey fills all three channels; colours become grey by their luma (ITU-R BT.601, as Pillow's `L`).
     ///
     /// # Errors
@@ -99,7 +114,13 @@ impl Preprocess {
         if let Some(fault) = pixels.fault() {
             return Err(fault);
         }
-        let pixels = resized(recoloured(pixels, self.channels), self.width, self.height)?;
+        let pixels = recoloured(pixels, self.channels);
+        let pixels = if self.resize == 0 {
+            resized(pixels, self.width, self.height)?
+        } else {
+            let [width, height] = shrunk(pixels.width, pixels.height, self.resize)?;
+            middle(resized(pixels, width, height)?, self.width, self.height)
+        };
         let area = self.width * self.height;
         for (channel, plane) in values.chunks_exact_mut(area).enumerate() {
             let (mean, std) = (self.mean[channel], self.std[channel]);
@@ -116,8 +137,15 @@ impl Preprocess {
     }
 }
 
+/// Largest mean and deviation; pixels lie between 0 and 1, so these are far off already.
+const LARGEST: f32 = 1e3;
+/// Smallest deviation: numbers are divided by it.
+const SMALLEST_STD: f32 = 1e-6;
 /// No side of a network's input is longer, in pixels.
 const MAX_SIDE: usize = 1 << 14;
+
+/// Nor is a side of an image that is shrunk in its own shape: 32 times as long as ImageNet's shorter one is 8,192.
+const MAX_LONGER: u64 = 1 << 16;
 
 /// `pixels` with 1 or 3 channels.
 fn recoloured(pixels: &Pixels, channels: usize) -> Cow<'_, Pixels> {
@@ -134,6 +162,33 @@ fn recoloured(pixels: &Pixels, channels: usize) -> Cow<'_, Pixels> {
 fn luma(rgb: &[u8]) -> u8 {
     let [red, green, blue] = [rgb[0], rgb[1], rgb[2]].map(u32::from);
     ((red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// Width and height of an image in its own shape whose shorter side is `shorter`, the longer one rounded down.
+fn shrunk(width: usize, height: usize, shorter: usize) -> Result<[usize; 2], String> {
+    let (short, long) = (width.min(height), width.max(height));
+    let longer = shorter as u64 * long as u64 / short as u64;
+    if longer > MAX_LONGER {
+        return Err(format!(
+            "{width}×{height} pixels would become {shorter} by {longer}: too long and thin"
+        ));
+    }
+    let longer = longer as usize;
+    Ok(if width <= height { [shorter, longer] } else { [longer, shorter] })
+}
+
+/// `width` × `height` pixels of the middle of `pixels`, which is as large at least. An odd rest is halved to the even
+/// number, as Python rounds.
+fn middle(pixels: Cow<'_, Pixels>, width: usize, height: usize) -> Cow<'_, Pixels> {
+    if (pixels.width, pixels.height) == (width, height) {
+        return pixels;
+    }
+    let half = |rest: usize| rest / 2 + usize::from(rest % 4 == 3);
+    let (left, top) = (half(pixels.width - width), half(pixels.height - height));
+    let channels = pixels.channels;
+    let row = |y: usize| &pixels.data[((top + y) * pixels.width + left) * channels..];
+    let data = (0..height).flat_map(|y| &row(y)[..width * channels]).copied().collect();
+    Cow::Owned(Pixels { width, height, channels, data })
 }
 
 /// `pixels` stretched to `width` × `height`.
@@ -232,6 +287,48 @@ mod tests {
         }
     }
 
+    /// A gradient in every channel with some texture, made by the formula that the expected values were made with.
+    fn texture(width: usize, height: usize) -> Pixels {
+        let value =
+            |x: usize, y: usize, c: usize| ((x * 5 + y * 3 + c * 60 + x * y % 7 * 9) % 256) as u8;
+        let data = (0..height * width * 3).map(|i| value(i / 3 % width, i / 3 / width, i % 3));
+        Pixels::new(width, height, 3, data.collect()).unwrap()
+    }
+
+    #[test]
+    fn resize_and_crop_are_torchvisions() {
+        // torchvision's arithmetic with Pillow 13.0: `image.resize((int(16 * 45 / 31), 16), BILINEAR)`, a crop whose left
+        // edge is `round((23 - 12) / 2.0)` = 6 and whose top is 2; rows 0 and 11 of the red channel.
+        let preprocess = Preprocess { resize: 16, ..Preprocess::plain(3, 12, 12) };
+        let values = preprocess.apply(&texture(45, 31)).unwrap();
+        let bytes: Vec<u8> = values.iter().map(|value| (value * 255.0).round() as u8).collect();
+        let close = |found: &[u8], expected: [u8; 12]| {
+            let near = found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
+            assert!(near, "{found:?} instead of {expected:?}");
+        };
+        close(&bytes[..12], [105, 101, 123, 137, 134, 149, 162, 177, 169, 191, 205, 206]);
+        close(&bytes[132..144], [168, 165, 187, 202, 196, 214, 199, 168, 179, 132, 105, 63]);
+    }
+
+    #[test]
+    fn what_is_cut_out_is_the_middle() {
+        let wide = Pixels::new(6, 2, 1, vec![1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]).unwrap();
+        let cut = middle(Cow::Borrowed(&wide), 3, 2).into_owned();
+        assert_eq!(cut.data, [3, 4, 5, 13, 14, 15], "1.5 is rounded to 2");
+        let cut = middle(Cow::Borrowed(&wide), 5, 1).into_owned();
+        assert_eq!(cut.data, [1, 2, 3, 4, 5], "0.5 is rounded to 0");
+        assert_eq!(shrunk(500, 375, 256).unwrap(), [341, 256]);
+        assert_eq!(shrunk(375, 500, 256).unwrap(), [256, 341]);
+        assert_eq!(shrunk(256, 256, 256).unwrap(), [256, 256]);
+        assert!(shrunk(100_000, 1, 256).unwrap_err().contains("too long and thin"));
+    }
+
+    #[test]
+    fn a_state_from_before_there_was_resize_stretches() {
+        let text = "channels = 1\nheight = 2\nwidth = 3\nmean = [0.0]\nstd = [1.0]\n";
+        assert_eq!(toml::from_str::<Preprocess>(text).unwrap(), Preprocess::plain(1, 2, 3));
+    }
+
     #[test]
     fn settings_without_a_meaning_are_refused_by_their_key() {
         let good = Preprocess::plain(1, 28, 28);
@@ -239,11 +336,15 @@ mod tests {
             (Preprocess { channels: 2, ..good.clone() }, "preprocess.channels: 2;"),
             (Preprocess { height: 0, ..good.clone() }, "preprocess.height: 0 pixels;"),
             (Preprocess { width: 1 << 40, ..good.clone() }, "preprocess.width"),
+            (
+                Preprocess { resize: 27, ..good.clone() },
+                "preprocess.resize: 27 pixels; 0 (stretch)",
+            ),
             (Preprocess { mean: vec![0.5; 3], ..good.clone() }, "preprocess.mean: 3 values for 1"),
             (Preprocess { mean: vec![f32::NAN], ..good.clone() }, "preprocess.mean: NaN"),
             (
                 Preprocess { std: vec![0.0], ..good.clone() },
-                "preprocess.std: 0; it must be positive",
+                "preprocess.std: 0; 0.000001 to 1000 are possible",
             ),
         ] {
             let message = bad.apply(&Pixels::black(28, 28, 1)).unwrap_err().to_string();

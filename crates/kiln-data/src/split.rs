@@ -1,5 +1,6 @@
-//! A part of a data set, and the split of one into two.
+//! A part of a data set, one with other numbers for its classes, and the split of one into two.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{Dataset, Error, Random, Sample};
@@ -47,6 +48,49 @@ impl Dataset for Subset {
 
     fn label(&self, index: usize) -> usize {
         self.whole.label(self.indices[index])
+    }
+}
+
+/// Another data set with other numbers for its classes.
+pub struct Relabelled {
+    whole: Arc<dyn Dataset>,
+    /// The new number of each old one.
+    labels: Vec<usize>,
+}
+
+impl Relabelled {
+    /// The samples of `whole`, whose classes are called `names`, with the numbers that those names have in `known`; none
+    /// if a name isn't there.
+    pub fn by_name(whole: Arc<dyn Dataset>, names: &[String], known: &[String]) -> Option<Self> {
+        let numbers: HashMap<&str, usize> =
+            known.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
+        let labels = names.iter().map(|name| numbers.get(name.as_str()).copied());
+        Some(Self { labels: labels.collect::<Option<_>>()?, whole })
+    }
+}
+
+impl Dataset for Relabelled {
+    fn len(&self) -> usize {
+        self.whole.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, Error> {
+        let sample = self.whole.sample(index)?;
+        match self.labels.get(sample.label) {
+            Some(&label) => Ok(Sample { label, ..sample }),
+            None => {
+                Err(Error::sample(self.name(index), format!("label {} has no name", sample.label)))
+            }
+        }
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.whole.name(index)
+    }
+
+    fn label(&self, index: usize) -> usize {
+        let label = self.whole.label(index);
+        self.labels.get(label).copied().unwrap_or(label)
     }
 }
 
@@ -123,6 +167,19 @@ mod tests {
         assert_eq!(part.sample(0).unwrap().label, 7);
         let error = Subset::new(Arc::new(Numbers(9)), vec![9]).err().unwrap().to_string();
         assert_eq!(error, "indices: no sample 9 among 9 samples");
+    }
+
+    #[test]
+    fn classes_are_found_again_by_their_names() {
+        let names = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+        let by_name = |from: &str, to: &str| {
+            Relabelled::by_name(Arc::new(Numbers(3)), &names(from), &names(to))
+        };
+        let part = by_name("abc", "dcba").unwrap();
+        assert_eq!(labels(&part), [3, 2, 1]);
+        assert_eq!((part.sample(0).unwrap().label, part.name(2)), (3, "number 2".into()));
+        assert!(by_name("abx", "abc").is_none());
+        assert!(by_name("ab", "ab").unwrap().sample(2).is_err(), "a label that has no name");
     }
 
     #[test]

@@ -15,7 +15,10 @@ use std::time::Instant;
 
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Distribution, Tensor};
-use kiln_kernels::{Activation, Algorithm, Branch, Geometry};
+use kiln_kernels::{Activation, Algorithm, Convolution, Geometry};
+
+/// A convolution and its input.
+type Branch = (Tensor<4>, Convolution);
 
 use Activation::{Identity, Relu, Sigmoid};
 
@@ -114,13 +117,14 @@ impl Pass {
     ) -> Branch {
         let channels = x.dims()[1];
         let (weight, bias) = self.weights([out, channels / groups, kernel[0], kernel[1]]);
-        Branch {
-            x: x.clone(),
+        let convolution = Convolution {
             weight,
             bias: Some(bias),
+            norm: None,
             options: ConvOptions::new([stride; 2], pad, [1, 1], groups),
             activation,
-        }
+        };
+        (x.clone(), convolution)
     }
 
     fn conv(
@@ -134,11 +138,11 @@ impl Pass {
         a: Activation,
         residual: Option<Tensor<4>>,
     ) -> Tensor<4> {
-        let b = self.branch(&x, out, [kernel; 2], stride, [pad; 2], groups, a);
+        let (x, b) = self.branch(&x, out, [kernel; 2], stride, [pad; 2], groups, a);
         let g = Geometry::new(x.dims(), b.weight.dims(), &b.options).expect("layers fit together");
         if self.train && self.norm {
             let gamma = self.layers[self.next - 1].gamma.clone();
-            let y = kiln_kernels::conv2d(b.x, b.weight, None, b.options, Identity, None);
+            let y = kiln_kernels::conv2d(x, b.weight, None, b.options, Identity, None);
             return kiln_kernels::batch_norm_train(
                 y,
                 gamma,
@@ -157,17 +161,14 @@ impl Pass {
             )
         };
         let flops = 2.0 * g.multiply_adds() as f64;
-        drop(x);
-        self.timed(name, flops, || {
-            kiln_kernels::conv2d(b.x, b.weight, b.bias, b.options, b.activation, residual)
-        })
+        self.timed(name, flops, || b.of(x, residual))
     }
 
     fn branches(&mut self, branches: Vec<Branch>) -> Tensor<4> {
         if self.train && self.norm {
-            let maps = branches.into_iter().map(|b| {
+            let maps = branches.into_iter().map(|(x, b)| {
                 let gamma = Tensor::ones([b.weight.dims()[0]], &self.device);
-                let y = kiln_kernels::conv2d(b.x, b.weight, None, b.options, Identity, None);
+                let y = kiln_kernels::conv2d(x, b.weight, None, b.options, Identity, None);
                 kiln_kernels::batch_norm_train(
                     y,
                     gamma,
@@ -182,20 +183,19 @@ impl Pass {
         }
         let flops = branches
             .iter()
-            .map(|b| {
-                2.0 * Geometry::new(b.x.dims(), b.weight.dims(), &b.options)
-                    .unwrap()
-                    .multiply_adds() as f64
+            .map(|(x, b)| {
+                2.0 * Geometry::new(x.dims(), b.weight.dims(), &b.options).unwrap().multiply_adds()
+                    as f64
             })
             .sum();
         let name = || {
             let parts: Vec<String> = branches
                 .iter()
-                .map(|b| {
-                    format!("{}->{}x{}", b.x.dims()[1], b.weight.dims()[0], b.weight.dims()[2])
+                .map(|(x, b)| {
+                    format!("{}->{}x{}", x.dims()[1], b.weight.dims()[0], b.weight.dims()[2])
                 })
                 .collect();
-            format!("branches {} {}", branches[0].x.dims()[2], parts.join(" "))
+            format!("branches {} {}", branches[0].0.dims()[2], parts.join(" "))
         };
         let name = name();
         self.timed(|| name, flops, || kiln_kernels::conv2d_branches(branches))

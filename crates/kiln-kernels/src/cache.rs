@@ -1,7 +1,8 @@
-//! Packed weights, kept as long as the parameter they were packed from.
+//! Packed weights, kept as long as the parameters they were packed from.
 //!
-//! The key is the parameter's storage, held weakly. Burn never changes storage that something else points to (a weak
-//! pointer counts), so a live entry is a current one; when the parameter goes, its entry goes at the next insertion.
+//! The key is the storage of the weight and of whatever was folded into it, held weakly. Burn never changes storage that
+//! something else points to (a weak pointer counts), so a live entry is a current one; when one of the parameters goes,
+//! the entry goes at the next insertion.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -22,12 +23,40 @@ pub(crate) enum Form {
     Depthwise,
     /// Panels of a dense layer.
     Dense,
+    /// Nothing but the memory of a dense layer's first use.
+    DenseUsed,
     /// Panels of a transposed convolution, by stride, padding, dilation, groups.
     Transposed { options: [[usize; 2]; 3], groups: usize },
 }
 
-type Key = (usize, usize, Vec<usize>, Vec<isize>, Form);
-type Entry = (Weak<Bytes>, Arc<dyn Any + Send + Sync>);
+/// Where a tensor's numbers are: its storage's address, and the part of it.
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
+    storage: usize,
+    offset: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    sources: Vec<Place>,
+    form: Form,
+    /// The bits of a number that was folded in.
+    number: u64,
+}
+
+struct Entry {
+    /// The sources' storages, in their order.
+    owners: Vec<Weak<Bytes>>,
+    value: Arc<dyn Any + Send + Sync>,
+}
+
+impl Entry {
+    fn alive(&self) -> bool {
+        self.owners.iter().all(|owner| owner.strong_count() > 0)
+    }
+}
 
 static CACHE: Mutex<Option<HashMap<Key, Entry>>> = Mutex::new(None);
 
@@ -54,19 +83,23 @@ pub(crate) fn packed<T: Any + Send + Sync>(
     form: Form,
     pack: impl FnOnce() -> T,
 ) -> Arc<T> {
-    let storage = weight.data_arc();
-    let layout = weight.layout();
-    let key = (
-        Arc::as_ptr(&storage) as usize,
-        layout.start_offset(),
-        layout.shape().to_vec(),
-        layout.strides().to_vec(),
-        form,
-    );
+    packed_from(&[weight], 0.0, form, pack)
+}
+
+/// The same where several tensors and a number went into it: a change of any of them packs again.
+pub(crate) fn packed_from<T: Any + Send + Sync>(
+    sources: &[&FlexTensor],
+    number: f64,
+    form: Form,
+    pack: impl FnOnce() -> T,
+) -> Arc<T> {
+    let storages: Vec<Arc<Bytes>> = sources.iter().map(|source| source.data_arc()).collect();
+    let key = key(sources, number, form);
     let lock = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((owner, value)) = lock().get_or_insert_with(HashMap::new).get(&key)
-        && owner.upgrade().is_some_and(|owner| Arc::ptr_eq(&owner, &storage))
-        && let Ok(value) = Arc::clone(value).downcast::<T>()
+    // An address is not given to another storage while an entry points to it, even weakly.
+    if let Some(entry) = lock().get_or_insert_with(HashMap::new).get(&key)
+        && entry.alive()
+        && let Ok(value) = Arc::clone(&entry.value).downcast::<T>()
     {
         return value;
     }
@@ -77,18 +110,45 @@ pub(crate) fn packed<T: Any + Send + Sync>(
     }
     let mut cache = lock();
     let cache = cache.get_or_insert_with(HashMap::new);
-    cache.retain(|_, (owner, _)| owner.strong_count() > 0);
-    cache.insert(key, (Arc::downgrade(&storage), Arc::clone(&value) as Arc<dyn Any + Send + Sync>));
+    cache.retain(|_, entry| entry.alive());
+    let owners = storages.iter().map(Arc::downgrade).collect();
+    let kept = Arc::clone(&value) as Arc<dyn Any + Send + Sync>;
+    cache.insert(key, Entry { owners, value: kept });
     value
 }
 
-/// Entries whose parameter is alive (for tests and reports).
+fn key(sources: &[&FlexTensor], number: f64, form: Form) -> Key {
+    let places = sources.iter().map(|source| Place {
+        storage: Arc::as_ptr(&source.data_arc()) as usize,
+        offset: source.layout().start_offset(),
+        shape: source.layout().shape().to_vec(),
+        strides: source.layout().strides().to_vec(),
+    });
+    Key { sources: places.collect(), form, number: number.to_bits() }
+}
+
+/// Whether a packed form of `weight` is kept.
+#[cfg(test)]
+pub(crate) fn keeps(weight: &FlexTensor, form: Form) -> bool {
+    let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.as_ref().is_some_and(|cache| cache.contains_key(&key(&[weight], 0.0, form)))
+}
+
+/// Packed weights whose parameters are all alive: one per weight and form, whether or not a norm is folded in (for
+/// tests and reports).
 #[must_use]
 pub fn cached_weights() -> usize {
     let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    cache
-        .as_ref()
-        .map_or(0, |cache| cache.values().filter(|(owner, _)| owner.strong_count() > 0).count())
+    cache.as_ref().map_or(0, |cache| cache.values().filter(|entry| entry.alive()).count())
+}
+
+/// Live entries of a weight.
+#[cfg(test)]
+pub(crate) fn entries_of(weight: &FlexTensor) -> usize {
+    let storage = Arc::as_ptr(&weight.data_arc()) as usize;
+    let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = cache.iter().flatten();
+    all.filter(|(key, entry)| key.sources[0].storage == storage && entry.alive()).count()
 }
 
 #[cfg(test)]
@@ -122,5 +182,28 @@ mod tests {
         let weight = tensor(1.0);
         assert_eq!(*packed(&weight.narrow(0, 0, 2), Form::Dense, || 1), 1);
         assert_eq!(*packed(&weight.narrow(0, 2, 2), Form::Dense, || 2), 2);
+    }
+
+    #[test]
+    fn every_source_and_the_number_belong_to_the_key() {
+        let (weight, mut other) = (tensor(1.0), tensor(2.0));
+        let get = |other: &FlexTensor, number, value| {
+            *packed_from(&[&weight, other], number, Form::Dense, || value)
+        };
+        assert_eq!(get(&other, 0.5, 1), 1);
+        assert_eq!(get(&other, 0.5, 2), 1);
+        assert_eq!(get(&other, 0.25, 3), 3);
+        other.storage_mut::<f32>()[0] = 5.0;
+        assert_eq!(get(&other, 0.5, 4), 4);
+        assert_eq!(*packed(&weight, Form::Dense, || 5), 5);
+    }
+
+    #[test]
+    fn an_entry_goes_with_any_of_its_sources() {
+        let (weight, other) = (tensor(1.0), tensor(2.0));
+        let _ = packed_from(&[&weight, &other], 0.0, Form::Dense, || 1);
+        assert_eq!(entries_of(&weight), 1);
+        drop(other);
+        assert_eq!(entries_of(&weight), 0);
     }
 }

@@ -4,9 +4,13 @@ mod choice;
 #[cfg(feature = "flex")]
 mod depthwise;
 #[cfg(feature = "flex")]
+pub(crate) mod fold;
+#[cfg(feature = "flex")]
 pub(crate) mod indirect;
 #[cfg(feature = "flex")]
 pub(crate) mod run;
+#[cfg(feature = "flex")]
+mod separable;
 pub(crate) mod transpose;
 #[cfg(feature = "flex")]
 mod winograd;
@@ -16,6 +20,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use crate::activation::Activation;
+use crate::norm::Norm;
 
 pub use choice::Algorithm;
 pub use transpose::conv_transpose2d;
@@ -133,7 +138,7 @@ pub fn conv2d(
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if let Some(out) =
-        run::flex(&x, &weight, bias.as_ref(), &options, activation, residual.as_ref())
+        run::flex(&x, &weight, bias.as_ref(), None, &options, activation, residual.as_ref())
     {
         return out;
     }
@@ -150,36 +155,113 @@ pub fn conv2d(
     })
 }
 
-/// One of several convolutions whose outputs are concatenated.
+/// Convolution, then bias, then a batch normalization with fixed statistics, then `residual` added, then `activation`.
+///
+/// On the flex device in f32 the normalization costs nothing: it is folded into weight and bias when they are packed,
+/// and again whenever one of them or a statistic has changed. Where gradients are recorded there, it is folded before
+/// the convolution, so that they reach its scale and shift as well; elsewhere it is burn's operation.
+///
+/// # Shapes
+/// As for [`conv2d`]; each vector of the norm is `[out channels]`.
+///
+/// # Panics
+/// If the shapes do not fit together.
+#[must_use]
+pub fn conv2d_norm(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    norm: Norm,
+    options: ConvOptions<2>,
+    activation: Activation,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    {
+        let (bias, residual) = (bias.as_ref(), residual.as_ref());
+        let out = run::flex(&x, &weight, bias, Some(&norm), &options, activation, residual)
+            .or_else(|| {
+                crate::grad::frozen(&x, &weight, bias, &norm, &options, activation, residual)
+            });
+        if let Some(out) = out {
+            return out;
+        }
+    }
+    #[cfg(feature = "flex")]
+    if crate::grad::serves(&x) {
+        let (weight, bias) = norm.fold(weight, bias);
+        return conv2d(x, weight, Some(bias), options, activation, residual);
+    }
+    let sum = norm.apply(conv2d(x, weight, bias, options, Activation::Identity, None));
+    activation.burn(match residual {
+        Some(residual) => sum + residual,
+        None => sum,
+    })
+}
+
+/// A convolution's parameters, and what follows it.
 #[derive(Clone, Debug)]
-pub struct Branch {
-    /// Input: [batch, channels, height, width].
-    pub x: Tensor<4>,
+pub struct Convolution {
     /// Weight: [out channels, channels / groups, kernel height, kernel width].
     pub weight: Tensor<4>,
     /// Bias: [out channels].
     pub bias: Option<Tensor<1>>,
+    /// Normalization of the outputs, each vector [out channels].
+    pub norm: Option<Norm>,
     /// Stride, padding, dilation, groups.
     pub options: ConvOptions<2>,
-    /// Applied to this branch's outputs.
+    /// Applied to the outputs.
     pub activation: Activation,
 }
 
-/// Convolutions side by side in one output, as an inception module ends: the same as [`conv2d`] each and a concatenation
-/// of their channels, but every one writes its part of one buffer.
+impl Convolution {
+    /// Of one map, with `residual` added before the activation: [`conv2d`] or [`conv2d_norm`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit together.
+    #[must_use]
+    pub fn of(self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+        let Self { weight, bias, norm, options, activation } = self;
+        match norm {
+            Some(norm) => conv2d_norm(x, weight, bias, norm, options, activation, residual),
+            None => conv2d(x, weight, bias, options, activation, residual),
+        }
+    }
+}
+
+/// One convolution after the other, with `residual` added before the second one's activation.
+///
+/// Where the first is depthwise and the second 1×1, on a large map on the flex device, the map between them is never
+/// whole in memory: the second one reads some rows as soon as they are computed.
 ///
 /// # Panics
-/// If there is no branch or the shapes do not fit together.
+/// If the shapes do not fit together.
 #[must_use]
-pub fn conv2d_branches(branches: Vec<Branch>) -> Tensor<4> {
+pub fn conv2d_pair(
+    x: Tensor<4>,
+    first: Convolution,
+    second: Convolution,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(out) = run::pair(&x, &first, &second, residual.as_ref()) {
+        return out;
+    }
+    second.of(first.of(x, None), residual)
+}
+
+/// Convolutions side by side in one output, as an inception module ends: each of its own map, the same as
+/// [`Convolution::of`] and a concatenation of the channels, but every one writes its part of one buffer.
+///
+/// # Panics
+/// If there is none or the shapes do not fit together.
+#[must_use]
+pub fn conv2d_branches(branches: Vec<(Tensor<4>, Convolution)>) -> Tensor<4> {
     assert!(!branches.is_empty(), "at least one branch is needed");
     #[cfg(feature = "flex")]
     if let Some(out) = run::branches(&branches) {
         return out;
     }
-    let maps = branches
-        .into_iter()
-        .map(|b| conv2d(b.x, b.weight, b.bias, b.options, b.activation, None))
-        .collect();
+    let maps = branches.into_iter().map(|(x, convolution)| convolution.of(x, None)).collect();
     crate::concat::concat_channels(maps)
 }

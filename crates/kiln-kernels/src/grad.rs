@@ -14,14 +14,16 @@ mod pool;
 mod transpose;
 mod weight;
 
-pub(crate) use conv::conv2d;
+pub(crate) use conv::{conv2d, frozen};
 pub(crate) use dense::linear;
 pub(crate) use elementwise::{activate, add, concat_channels, scale_channels};
 pub(crate) use norm::batch_norm;
 pub(crate) use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub(crate) use transpose::conv_transpose2d;
 
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::checkpoint::strategy::{
+    BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
+};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor, Flex};
@@ -41,6 +43,12 @@ where
         return None;
     }
     tensor.clone().try_into_primitive::<Autodiff<Flex, C>>().ok()
+}
+
+/// Whether a tensor records gradients, or may, where the nodes here serve.
+pub(crate) fn serves(tensor: &Tensor<4>) -> bool {
+    tracked::<4, NoCheckpointing>(tensor).is_some()
+        || tracked::<4, BalancedCheckpointing>(tensor).is_some()
 }
 
 /// The same for what may be absent: nothing then stands in as a constant without elements.

@@ -3,11 +3,25 @@
 //! A kernel's output is a `FlexTensor` of shape [batch, channels, height, width] whose strides say that the channels of a
 //! pixel lie side by side. Burn's own operations read it like any permuted tensor; the next kernel finds it as it wants it.
 
+use std::cell::Cell;
+
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{DType, Shape};
 
 use crate::buffer::Buffer;
 use crate::parallel::{Shared, for_each, part, threads};
+
+thread_local! {
+    static CONVERTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Maps that reached a kernel in another order than channels-last and had to be copied, of those that this thread has
+/// passed to functions of this crate. A network that stays within the crate between its first and its last layer adds
+/// none, apart from its images.
+#[must_use]
+pub fn converted_maps() -> usize {
+    CONVERTED.get()
+}
 
 /// A feature map to read: pixel (n, y, x) starts at `((n * height + y) * width + x) * step` floats.
 #[derive(Clone)]
@@ -72,6 +86,7 @@ impl Map {
             let start = tensor.layout().start_offset();
             return Self { tensor, start, batch, channels, height, width, step };
         }
+        CONVERTED.set(CONVERTED.get() + 1);
         let mut out = Buffer::new(batch * channels * height * width);
         to_channels_last(&tensor, &mut out, [0, 0, 0, 0]);
         Self::of(FlexTensor::new(
@@ -183,6 +198,16 @@ mod tests {
         let map = Map::of(counting([2, 3, 2, 2]));
         assert_eq!(map.data()[..6], [0.0, 4.0, 8.0, 1.0, 5.0, 9.0]);
         assert_eq!(map.step, 3);
+    }
+
+    #[test]
+    fn only_a_map_that_must_be_copied_counts() {
+        let before = converted_maps();
+        let map = Map::of(counting([2, 3, 2, 2]));
+        assert_eq!(converted_maps(), before + 1);
+        Map::of(map.into_tensor());
+        Map::of(counting([2, 3, 1, 1]));
+        assert_eq!(converted_maps(), before + 1);
     }
 
     #[test]

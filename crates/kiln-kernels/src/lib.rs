@@ -9,7 +9,8 @@
 //! crate between its first and last layer converts nothing.
 //!
 //! - The instruction set is chosen at run time: [`Path`].
-//! - Weights are packed at first use and kept as long as the parameter lives.
+//! - Weights are packed at first use and kept as long as the parameter lives; a batch normalization behind them is
+//!   folded in then ([`conv2d_norm`]), so that it costs nothing in inference.
 //! - Memory comes from a pool: [`release_memory`] empties it.
 //! - Each output is the same sum in the same order for any number of threads, so results are equal to the bit.
 //! - [`set_exact`] turns Winograd convolution off.
@@ -48,6 +49,7 @@ mod pack;
 #[cfg(feature = "flex")]
 mod parallel;
 mod pool;
+mod ran;
 mod resize;
 mod scale;
 #[cfg(feature = "flex")]
@@ -62,11 +64,17 @@ pub use buffer::release_memory;
 #[cfg(feature = "flex")]
 pub use cache::cached_weights;
 pub use concat::concat_channels;
-pub use conv::{Algorithm, Branch, Geometry, conv_transpose2d, conv2d, conv2d_branches};
+pub use conv::{
+    Algorithm, Convolution, Geometry, conv_transpose2d, conv2d, conv2d_branches, conv2d_norm,
+    conv2d_pair,
+};
 pub use dense::linear;
 pub use dispatch::{Path, exact, plain, set_exact, set_plain};
+#[cfg(feature = "flex")]
+pub use layout::converted_maps;
 pub use lrn::{Lrn, lrn};
-pub use norm::batch_norm_train;
+pub use norm::{Norm, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use ran::{Ran, take_ran};
 pub use resize::interpolate;
 pub use scale::scale_channels;

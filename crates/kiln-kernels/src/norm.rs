@@ -1,9 +1,52 @@
 //! Batch normalization in training: statistics, normalization, residual and activation together. In inference it is
-//! folded into the convolution before it and has no kernel.
+//! folded into the convolution before it ([`conv2d_norm`](crate::conv2d_norm)) and has no kernel.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, module};
 
 use crate::activation::Activation;
+
+/// A batch normalization whose statistics stay, `(x − mean) / sqrt(variance + epsilon) · gamma + beta`: what inference
+/// does with the running averages of training.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    /// Factor of the normalized values: `[channels]`.
+    pub gamma: Tensor<1>,
+    /// Added to them: `[channels]`.
+    pub beta: Tensor<1>,
+    /// Mean of the values that come in: `[channels]`.
+    pub mean: Tensor<1>,
+    /// Their variance: `[channels]`.
+    pub variance: Tensor<1>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl Norm {
+    /// Weight and bias of the convolution that gives the normalized outputs of this one. Gradients pass.
+    ///
+    /// # Shapes
+    /// - weight: `[channels, …, height, width]`
+    /// - bias: `[channels]`
+    ///
+    /// # Panics
+    /// If the shapes do not fit together.
+    #[must_use]
+    pub fn fold(&self, weight: Tensor<4>, bias: Option<Tensor<1>>) -> (Tensor<4>, Tensor<1>) {
+        let factor = self.gamma.clone() / (self.variance.clone() + self.epsilon).sqrt();
+        let mean = match bias {
+            Some(bias) => self.mean.clone() - bias,
+            None => self.mean.clone(),
+        };
+        let bias = self.beta.clone() - mean * factor.clone();
+        let channels = factor.dims()[0];
+        (weight * factor.reshape([channels, 1, 1, 1]), bias)
+    }
+
+    /// By burn's operation.
+    pub(crate) fn apply(self, y: Tensor<4>) -> Tensor<4> {
+        module::batch_norm(y, self.gamma, self.beta, self.mean, self.variance, self.epsilon)
+    }
+}
 
 /// `activation((x − mean) / sqrt(variance + epsilon) · gamma + beta + residual)` with the batch's own mean and (biased)
 /// variance, which are returned too, for the running statistics; they carry no gradient.

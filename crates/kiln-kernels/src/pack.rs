@@ -57,11 +57,23 @@ impl Packed {
         columns: usize,
         fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
     ) -> Self {
+        let work = groups * padded(columns) * depth;
+        Self::by_panels_worth(work, groups, depth, columns, fill)
+    }
+
+    /// The same, in parallel if so many floats are worth it.
+    fn by_panels_worth(
+        work: usize,
+        groups: usize,
+        depth: usize,
+        columns: usize,
+        fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
+    ) -> Self {
         let size = padded(columns) * depth;
         let mut data = Buffer::new(groups * size);
         let target = Shared::new(data.pointer());
         let per_group = panels(columns);
-        for_each(groups * per_group, groups * size, |i| {
+        for_each(groups * per_group, work, |i| {
             let (group, panel) = (i / per_group, i % per_group);
             let first = panel * PANEL;
             let width = (padded(columns) - first).min(PANEL);
@@ -83,30 +95,20 @@ impl Packed {
         columns: usize,
         from: &[f32],
         start: usize,
-        [down, right]: [isize; 2],
+        strides: [isize; 2],
     ) -> Self {
-        let at =
-            |k: usize, j: usize| (start as isize + k as isize * down + j as isize * right) as usize;
-        Self::by_panels(1, depth, columns, |_, first, width, out| {
-            let count = (columns - first).min(width);
-            if count < width {
-                out.fill(0.0);
-            }
-            if right == 1 {
-                for (k, line) in out.chunks_exact_mut(width).enumerate() {
-                    line[..count].copy_from_slice(&from[at(k, first)..][..count]);
-                }
-            } else {
-                // Some of the depth at a time: the lines written stay near while each column passes.
-                for (block, lines) in out.chunks_mut(width * 64).enumerate() {
-                    for j in 0..count {
-                        for (k, line) in lines.chunks_exact_mut(width).enumerate() {
-                            line[j] = from[at(block * 64 + k, first + j)];
-                        }
-                    }
-                }
-            }
-        })
+        Self::by_panels(1, depth, columns, columns_of(columns, from, start, strides))
+    }
+
+    /// The same in this thread alone, which is one of several that do it.
+    pub(crate) fn part_of_matrix(
+        depth: usize,
+        columns: usize,
+        from: &[f32],
+        start: usize,
+        strides: [isize; 2],
+    ) -> Self {
+        Self::by_panels_worth(0, 1, depth, columns, columns_of(columns, from, start, strides))
     }
 
     /// Room for weights that the caller writes through the pointer: panel by panel, group by group.
@@ -128,6 +130,62 @@ impl Packed {
     }
 }
 
+/// Fills the panels of a matrix, `[down, right]` floats from one element to the next.
+fn columns_of(
+    columns: usize,
+    from: &[f32],
+    start: usize,
+    [down, right]: [isize; 2],
+) -> impl Fn(usize, usize, usize, &mut [f32]) + Sync {
+    let at = move |k: usize, j: usize| {
+        (start as isize + k as isize * down + j as isize * right) as usize
+    };
+    move |_, first, width, out| {
+        let count = (columns - first).min(width);
+        if count < width {
+            out.fill(0.0);
+        }
+        if right == 1 {
+            for (k, line) in out.chunks_exact_mut(width).enumerate() {
+                line[..count].copy_from_slice(&from[at(k, first)..][..count]);
+            }
+        } else if down == 1 && count == PANEL {
+            transposed(&from[at(0, first)..], right as usize, out);
+        } else {
+            // Some of the depth at a time: the lines written stay near while each column passes.
+            for (block, lines) in out.chunks_mut(width * 64).enumerate() {
+                for j in 0..count {
+                    for (k, line) in lines.chunks_exact_mut(width).enumerate() {
+                        line[j] = from[at(block * 64 + k, first + j)];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Fills a full panel from columns that lie in one piece each, `step` floats apart: sixteen streams
+/// at a time, in squares that a compiler turns in registers.
+fn transposed(from: &[f32], step: usize, out: &mut [f32]) {
+    let depth = out.len() / PANEL;
+    let columns: [&[f32]; PANEL] = std::array::from_fn(|j| &from[j * step..][..depth]);
+    let (squares, rest) = out.as_chunks_mut::<{ PANEL * LANES }>();
+    let whole = squares.len() * LANES;
+    for (block, square) in squares.iter_mut().enumerate() {
+        for (j, column) in columns.iter().enumerate() {
+            let Some(values) = column[block * LANES..].first_chunk::<LANES>() else { return };
+            for (k, value) in values.iter().enumerate() {
+                square[k * PANEL + j] = *value;
+            }
+        }
+    }
+    for (k, line) in rest.chunks_exact_mut(PANEL).enumerate() {
+        for (value, column) in line.iter_mut().zip(&columns) {
+            *value = column[whole + k];
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +199,22 @@ mod tests {
         assert_eq!((data[0], data[15], data[16], data[47]), (0.0, 15.0, 100.0, 215.0));
         assert_eq!(data[48..52], [16.0, 17.0, 0.0, 0.0]);
         assert_eq!(data[56..58], [116.0, 117.0]);
+    }
+
+    #[test]
+    fn a_matrix_is_packed_the_same_from_rows_and_from_columns() {
+        let (depth, columns) = (37, 50);
+        let element = |k: usize, j: usize| (k * 1000 + j) as f32;
+        let by_rows: Vec<f32> =
+            (0..depth * columns).map(|i| element(i / columns, i % columns)).collect();
+        let by_columns: Vec<f32> =
+            (0..depth * columns).map(|i| element(i % depth, i / depth)).collect();
+
+        let expected = Packed::new(1, depth, columns, |_, k, j| element(k, j));
+        let rows = Packed::matrix(depth, columns, &by_rows, 0, [columns as isize, 1]);
+        let turned = Packed::part_of_matrix(depth, columns, &by_columns, 0, [1, depth as isize]);
+
+        assert!(rows.data[..] == expected.data[..]);
+        assert!(turned.data[..] == expected.data[..]);
     }
 }

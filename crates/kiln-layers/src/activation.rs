@@ -18,6 +18,8 @@ pub enum Activation {
     Sigmoid,
     /// `max(0.1 x, x)`, with darknet's slope.
     LeakyRelu,
+    /// `max(0.01 x, x)`, with PyTorch's default slope.
+    SlightlyLeakyRelu,
 }
 
 impl Activation {
@@ -35,6 +37,7 @@ impl Activation {
             Self::ScaledTanh => kernels::Activation::ScaledTanh,
             Self::Sigmoid => kernels::Activation::Sigmoid,
             Self::LeakyRelu => kernels::Activation::LeakyRelu(0.1),
+            Self::SlightlyLeakyRelu => kernels::Activation::LeakyRelu(0.01),
         }
     }
 }
@@ -44,24 +47,26 @@ mod tests {
     use super::*;
     use kiln_testkit::{assert_close, device};
 
-    const ALL: [Activation; 6] = [
+    const ALL: [Activation; 7] = [
         Activation::Identity,
         Activation::Relu,
         Activation::Tanh,
         Activation::ScaledTanh,
         Activation::Sigmoid,
         Activation::LeakyRelu,
+        Activation::SlightlyLeakyRelu,
     ];
 
     #[test]
     fn each_follows_its_formula() {
-        let formulas: [fn(f32) -> f32; 6] = [
+        let formulas: [fn(f32) -> f32; 7] = [
             |x| x,
             |x| x.max(0.0),
             f32::tanh,
             |x| 1.7159 * (2.0 * x / 3.0).tanh(),
             |x| 1.0 / (1.0 + (-x).exp()),
             |x| x.max(0.1 * x),
+            |x| x.max(0.01 * x),
         ];
         let x = [-30.0_f32, -1.5, -0.25, 0.0, 0.25, 1.5, 30.0];
         for (activation, formula) in ALL.into_iter().zip(formulas) {

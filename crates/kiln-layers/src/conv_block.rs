@@ -45,6 +45,10 @@ pub struct ConvBlockConfig {
     /// Normalization between the convolution and the activation.
     #[config(default = "Norm::Batch")]
     pub norm: Norm,
+    /// Whether the convolution has a bias beside its norm, which a norm takes away again; without
+    /// a norm it always has one.
+    #[config(default = false)]
+    pub bias: bool,
     /// Added to the variance by the normalization.
     #[config(default = 1e-5)]
     pub epsilon: f64,
@@ -64,7 +68,7 @@ pub struct ConvBlockConfig {
 /// Built by [`ConvBlockConfig`].
 #[derive(Module, Debug)]
 pub struct ConvBlock {
-    /// The convolution; it has a bias only where there is no norm.
+    /// The convolution; it has a bias where there is no norm, or on request.
     pub conv: Conv2d,
     /// The normalization, `None` also once it is folded into the convolution.
     pub norm: Option<BatchNorm>,
@@ -91,15 +95,15 @@ impl ConvBlockConfig {
             .with_initializer(self.initializer.clone())
             .init(device);
 
+        if self.bias || self.norm == Norm::None {
+            conv.bias = Some(Initializer::Zeros.init([channels_out], device));
+        }
         let norm = match self.norm {
             Norm::Batch => {
                 let norm = BatchNormConfig::new(channels_out).with_epsilon(self.epsilon);
                 Some(norm.init(device))
             }
-            Norm::None => {
-                conv.bias = Some(Initializer::Zeros.init([channels_out], device));
-                None
-            }
+            Norm::None => None,
         };
 
         ConvBlock { conv, norm, activation: self.activation }
@@ -128,32 +132,43 @@ impl ConvBlock {
         self.run(x, Some(residual))
     }
 
-    /// The block for inference: its batch normalization, with the statistics it has now, becomes
-    /// part of the kernel and of a bias.
+    /// The block with its batch normalization, with the statistics it has now, as part of the kernel
+    /// and of a bias: for files that leave this crate. [`forward`](Self::forward) needs no folding,
+    /// the kernels do it when they pack the weights.
     #[must_use]
     pub fn fold(mut self) -> Self {
         let Some(norm) = self.norm.take() else { return self };
-        let deviation = (norm.running_var.value_sync() + norm.epsilon).sqrt();
-        let scale = norm.gamma.val() / deviation; // [channels_out]
-        let bias = norm.beta.val() - norm.running_mean.value_sync() * scale.clone();
-
-        let channels_out = scale.dims()[0];
-        let scale = scale.reshape([channels_out, 1, 1, 1]);
-        self.conv.weight = self.conv.weight.map(|weight| weight * scale);
+        let norm = fixed(&norm, &norm.gamma.val().device());
+        let bias = self.conv.bias.as_ref().map(Param::val);
+        let (weight, bias) = norm.fold(self.conv.weight.val(), bias);
+        self.conv.weight = self.conv.weight.map(|_| weight);
         self.conv.bias = Some(Param::from_tensor(bias));
         self
     }
 
+    /// What the kernels need to know to compute the block with others as one, on `device`, where
+    /// nothing learns.
+    pub(crate) fn convolution(&self, device: &Device) -> kernels::Convolution {
+        kernels::Convolution {
+            weight: self.conv.weight.val(),
+            bias: self.conv.bias.as_ref().map(Param::val),
+            norm: self.norm.as_ref().map(|norm| fixed(norm, device)),
+            options: self.options(),
+            activation: self.activation.kernel(),
+        }
+    }
+
     fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
-        let activation = self.activation.kernel();
         let y = match &self.norm {
-            None => self.convolve(x, activation, residual),
-            Some(norm) => {
-                let y = norm.forward(self.convolve(x, kernels::Activation::Identity, None));
-                self.activation.forward(match residual {
-                    Some(residual) => y + residual,
-                    None => y,
-                })
+            Some(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
+                let (weight, bias) = (self.conv.weight.val(), self.conv.bias.as_ref());
+                let (bias, identity) = (bias.map(Param::val), kernels::Activation::Identity);
+                let y = kernels::conv2d(x, weight, bias, self.options(), identity, None);
+                normalize(norm, y, self.activation.kernel(), residual)
+            }
+            _ => {
+                let device = x.device();
+                self.convolution(&device).of(x, residual)
             }
         };
         trace::note(|| {
@@ -166,25 +181,61 @@ impl ConvBlock {
             trace::Layer::new("conv", &y)
                 .with_parameters([self.conv.weight.id].into_iter().chain(bias).chain(norm))
                 .with_macs(macs)
+                .with_window(trace::Window {
+                    kernel: [kernel_height, kernel_width],
+                    stride: self.conv.stride,
+                    channels: taps * self.conv.groups,
+                    groups: self.conv.groups,
+                })
         });
         y
     }
 
-    fn convolve(
-        &self,
-        x: Tensor<4>,
-        activation: kernels::Activation,
-        residual: Option<Tensor<4>>,
-    ) -> Tensor<4> {
-        let Conv2d { weight, bias, stride, dilation, groups, padding, .. } = &self.conv;
+    fn options(&self) -> ConvOptions<2> {
+        let Conv2d { stride, dilation, groups, padding, .. } = &self.conv;
         let PaddingConfig2d::Explicit(top, left, bottom, right) = *padding else {
             unreachable!("`init` gives every convolution an explicit padding");
         };
         let padding = [(top, bottom), (left, right)];
-        let options = ConvOptions::new_with_padding(*stride, padding, *dilation, *groups);
-        let bias = bias.as_ref().map(Param::val);
-        kernels::conv2d(x, weight.val(), bias, options, activation, residual)
+        ConvOptions::new_with_padding(*stride, padding, *dilation, *groups)
     }
+}
+
+/// The normalization with the statistics of training so far.
+fn fixed(norm: &BatchNorm, device: &Device) -> kernels::Norm {
+    let here = |vector: Tensor<1>| {
+        if vector.device() == *device { vector } else { vector.to_device(device) }
+    };
+    kernels::Norm {
+        gamma: norm.gamma.val(),
+        beta: norm.beta.val(),
+        mean: here(norm.running_mean.value_sync()),
+        variance: here(norm.running_var.value_sync()),
+        epsilon: norm.epsilon,
+    }
+}
+
+/// Normalizes `y` with its own statistics and lets the running ones follow: the variance as PyTorch
+/// estimates it, over one value less than there are.
+fn normalize(
+    norm: &BatchNorm,
+    y: Tensor<4>,
+    activation: kernels::Activation,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    let [batch, _, height, width] = y.dims();
+    let values = (batch * height * width) as f64;
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    let (y, mean, variance) =
+        kernels::batch_norm_train(y, gamma, beta, norm.epsilon, activation, residual);
+
+    let follow = |running: Tensor<1>, now: Tensor<1>| {
+        running * (1.0 - norm.momentum) + now.detach() * norm.momentum
+    };
+    let variance = variance * (values / (values - 1.0).max(1.0));
+    norm.running_mean.update(follow(norm.running_mean.value_sync(), mean).detach());
+    norm.running_var.update(follow(norm.running_var.value_sync(), variance).detach());
+    y
 }
 
 #[cfg(test)]
@@ -221,6 +272,30 @@ mod tests {
 
         assert!(folded.norm.is_none());
         assert_close(folded.forward(x.clone()), block.forward(x));
+    }
+
+    #[test]
+    fn folding_takes_a_bias_along() {
+        let mut block = ConvBlockConfig::new([2, 3], 3).with_bias(true).init(&device());
+        block.conv.bias = Some(Param::from_tensor(noise([3], 1, &device())));
+        let x = noise([2, 2, 4, 5], 2, &device());
+
+        assert_close(block.clone().fold().forward(x.clone()), block.forward(x));
+    }
+
+    #[test]
+    fn frozen_in_training_it_gives_what_inference_gives_and_keeps_its_statistics() {
+        let golden = Golden::open("conv_block");
+        let block = golden.load(odd_block(&device())).train();
+        let before = block.norm.as_ref().unwrap().running_mean.value_sync().to_data();
+        let x = golden.tensor("input");
+
+        let frozen = block.freeze();
+        let y = frozen.forward(Tensor::from_inner(x.clone()));
+
+        assert_close(y.inner(), frozen.valid().forward(x));
+        let after = frozen.norm.as_ref().unwrap().running_mean.value_sync().to_data();
+        after.assert_eq(&before, true);
     }
 
     #[test]
@@ -268,6 +343,72 @@ mod tests {
 
         assert!(plain.conv.bias.is_some() && plain.norm.is_none());
         assert!(normal.conv.bias.is_none() && normal.norm.is_some());
+    }
+
+    #[test]
+    fn running_statistics_follow_the_batch_as_in_pytorch() {
+        let block = ConvBlockConfig::new([2, 3], 1).init(&device().autodiff());
+        let x = noise([2, 2, 3, 4], 5, &device().autodiff());
+        let weight = block.conv.weight.val();
+        let identity = kernels::Activation::Identity;
+        let y = kernels::conv2d(x.clone(), weight, None, block.options(), identity, None).inner();
+        let y = y.swap_dims(0, 1).reshape([3, 24]);
+        let mean = y.clone().mean_dim(1).reshape([3]);
+        let variance = y.var(1).reshape([3]); // divides by 23
+
+        let _ = block.forward(x);
+
+        let norm = block.norm.unwrap().valid();
+        assert_close(norm.running_mean.value_sync(), mean * 0.1);
+        assert_close(norm.running_var.value_sync(), variance * 0.1 + 0.9);
+    }
+
+    #[test]
+    fn a_frozen_norm_keeps_its_statistics_and_uses_them() {
+        let device = device().autodiff();
+        let block = ConvBlockConfig::new([2, 3], 3).init(&device);
+        let x = noise([2, 2, 4, 4], 6, &device);
+        let expected = block.valid().forward(x.clone().inner());
+
+        let frozen = block.freeze();
+        let y = frozen.forward(x.clone());
+
+        assert_close(y.inner(), expected.clone());
+        assert_close(frozen.valid().forward(x.inner()), expected);
+    }
+
+    #[test]
+    fn inference_sees_new_statistics_and_a_new_weight() {
+        let mut block = ConvBlockConfig::new([3, 5], 3).init(&device());
+        let x = noise([2, 3, 6, 7], 7, &device());
+        let expected = |block: &ConvBlock| {
+            let convolved =
+                ConvBlock { norm: None, activation: Activation::Identity, ..block.clone() };
+            let norm = block.norm.as_ref().unwrap();
+            Activation::Relu.forward(norm.forward(convolved.forward(x.clone())))
+        };
+
+        assert_close(block.forward(x.clone()), expected(&block));
+        let norm = block.norm.as_ref().unwrap();
+        norm.running_mean.update(noise([5], 8, &device()));
+        norm.running_var.update(noise([5], 9, &device()).abs() + 0.5);
+        let _ = (norm.running_mean.value_sync(), norm.running_var.value_sync());
+        assert_close(block.forward(x.clone()), expected(&block));
+        block.conv.weight = block.conv.weight.map(|weight| weight * 2.0);
+        assert_close(block.forward(x.clone()), expected(&block));
+    }
+
+    #[test]
+    fn gradients_flow_through_a_frozen_norm() {
+        let device = device().autodiff();
+        let golden = Golden::open("conv_block");
+        let mut block = golden.load(odd_block(&device));
+        block.activation = Activation::Tanh;
+        let mut norm = block.norm.take().unwrap();
+        norm.training = norm.training.with_value(false);
+        block.norm = Some(norm);
+
+        assert_gradients(&block, noise([2, 4, 7, 6], 10, &device), ConvBlock::forward);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use kiln_kernels as kernels;
 
-use crate::{Activation, trace};
+use crate::{Activation, ConvBlock, ConvBlockConfig, Norm, trace};
 
 /// Configuration of a [`Dense`] layer.
 #[derive(Config, Debug)]
@@ -65,12 +65,39 @@ impl Dense {
         });
         y
     }
+
+    /// The same function of every window of `side`×`side` pixels, as a convolution without
+    /// padding: for the one window of a map of that size, what this layer gives for the flattened
+    /// map.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no map of that size has `features_in` values.
+    pub fn to_convolution(&self, side: usize) -> ConvBlock {
+        let weight = self.linear.weight.val();
+        let [features_in, features_out] = weight.dims();
+        let channels = features_in / (side * side);
+        assert!(
+            channels * side * side == features_in,
+            "no map of {side}x{side} pixels has {features_in} values"
+        );
+
+        let mut block = ConvBlockConfig::new([channels, features_out], side)
+            .with_padding(Some(0))
+            .with_norm(Norm::None)
+            .with_activation(self.activation)
+            .init(&weight.device());
+        let kernel = weight.transpose().reshape([features_out, channels, side, side]);
+        block.conv.weight = Param::from_tensor(kernel);
+        block.conv.bias.clone_from(&self.linear.bias);
+        block
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_testkit::{assert_gradients, device, noise, zeroed};
+    use kiln_testkit::{assert_close, assert_gradients, device, noise, zeroed};
 
     #[test]
     fn zero_weights_give_the_activation_of_zero() {
@@ -80,6 +107,19 @@ mod tests {
         let y = dense.forward(noise([2, 5], 1, &device()));
 
         y.to_data().assert_eq(&TensorData::from([[0.5_f32; 3]; 2]), true);
+    }
+
+    #[test]
+    fn its_convolution_gives_the_same_for_every_window() {
+        let dense = DenseConfig::new([3 * 2 * 2, 5]).with_activation(Activation::Tanh);
+        let dense = dense.init(&device());
+        let x = noise([2, 3, 4, 3], 3, &device());
+
+        let maps = dense.to_convolution(2).forward(x.clone());
+
+        assert_eq!(maps.dims(), [2, 5, 3, 2]);
+        let window = x.slice(s![.., .., 2..4, 1..3]).flatten(1, 3);
+        assert_close(maps.slice(s![.., .., 2, 1]).flatten(1, 3), dense.forward(window));
     }
 
     #[test]

@@ -4,16 +4,36 @@
 //! explanations need no hooks in the networks themselves.
 
 mod activation;
+mod aux_classifier;
 mod conv_block;
 mod dense;
+mod drop_path;
+mod inception;
 mod loss;
+mod lrn;
+mod mlp;
 mod pool;
+mod residual;
+mod separable;
+mod squeeze_excite;
 mod subsample;
+mod table_conv;
 pub mod trace;
 
 pub use activation::Activation;
+pub use aux_classifier::{AuxClassifier, AuxClassifierConfig};
 pub use conv_block::{ConvBlock, ConvBlockConfig, Norm};
 pub use dense::{Dense, DenseConfig};
+pub use drop_path::{DropPath, DropPathConfig};
+pub use inception::{Inception, InceptionConfig};
 pub use loss::cross_entropy;
-pub use pool::{AvgPool, AvgPoolConfig, MaxPool, MaxPoolConfig, global_avg_pool};
+pub use lrn::{LocalResponseNorm, LocalResponseNormConfig};
+pub use mlp::{Dropped, Mlp, MlpConfig};
+pub use pool::{
+    AvgPool, AvgPoolConfig, MaxPool, MaxPoolConfig, adaptive_avg_pool, global_avg_pool,
+};
+pub use residual::{Place, Residual, ResidualConfig, Shortcut, residual_stages};
+pub use separable::{SeparableConv, SeparableConvConfig};
+pub use squeeze_excite::{Rounding, SqueezeExcite, SqueezeExciteConfig};
 pub use subsample::{TrainableSubsample, TrainableSubsampleConfig};
+pub use table_conv::{TableConv, TableConvConfig};

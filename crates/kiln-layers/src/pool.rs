@@ -1,6 +1,7 @@
 //! Pooling: burn's layers, seen by the trace.
 
 use burn::prelude::*;
+use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use kiln_kernels as kernels;
 
@@ -128,6 +129,28 @@ pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
     y
 }
 
+/// The means of `side`×`side` windows that cover the map evenly, whatever its size.
+///
+/// Window `i` of a row reaches from `floor(i · width / side)` to `ceil((i + 1) · width / side)`, as
+/// in PyTorch: windows may overlap by a pixel, and a map of that size stays as it is.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, channels, side, side]`
+pub fn adaptive_avg_pool(x: Tensor<4>, side: usize) -> Tensor<4> {
+    let [.., height, width] = x.dims();
+    let y = if [height, width] == [side; 2] {
+        x
+    } else if height.is_multiple_of(side) && width == height {
+        let kernel = height / side;
+        kernels::avg_pool2d(x, AvgPoolOptions::new([kernel; 2]).with_stride([kernel; 2]))
+    } else {
+        adaptive_avg_pool2d(x, [side; 2])
+    };
+    noted("adaptive_avg_pool", y)
+}
+
 fn noted(kind: &'static str, y: Tensor<4>) -> Tensor<4> {
     trace::note(|| trace::Layer::new(kind, &y));
     y
@@ -159,6 +182,20 @@ mod tests {
 
         assert_close(pooled, Tensor::full([2, 3, 3, 2], 0.75, &device()));
         assert_close(global_avg_pool(x), Tensor::full([2, 3], 0.75, &device()));
+    }
+
+    #[test]
+    fn adaptive_windows_cover_the_map_evenly() {
+        let row = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0, 5.0], &device());
+        let x = row.reshape([1, 1, 1, 5]).repeat_dim(2, 4);
+
+        let pooled = adaptive_avg_pool(x.clone(), 2).slice(s![.., .., 0..1, ..]).flatten(0, 3);
+        assert_close(pooled, Tensor::<1>::from_floats([2.0, 4.0], &device()));
+
+        let square = noise([1, 2, 4, 4], 1, &device());
+        assert_close(adaptive_avg_pool(square.clone(), 4), square.clone());
+        let halves = AvgPoolConfig::new(2, 2).init().forward(square.clone());
+        assert_close(adaptive_avg_pool(square, 2), halves);
     }
 
     #[test]

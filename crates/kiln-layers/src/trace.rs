@@ -31,7 +31,12 @@ pub struct Layer {
     pub output: Vec<usize>,
     /// Multiply-adds for one image; only convolutions and dense layers count.
     pub macs: u64,
-    /// Convolutions and dense layers on the longest way from the image to here, this one included.
+    /// The window of a convolution.
+    pub window: Option<Window>,
+    /// The kernel that computed a convolution or a dense layer; none where burn's operations did.
+    pub ran: Option<kiln_kernels::Ran>,
+    /// Convolutions and dense layers on the longest way from the image to here, this one included;
+    /// what runs [`aside`] is on no way.
     pub depth: usize,
     /// Its output as maps, `[batch, channels, height, width]`, if maps are kept. A dense layer's
     /// features are maps of one pixel.
@@ -52,6 +57,8 @@ impl Layer {
             parameters: Vec::new(),
             output: output.dims()[1..].to_vec(),
             macs: 0,
+            window: None,
+            ran: None,
             depth: 0,
             map: Some(output.clone().reshape(maps)),
             time: Duration::ZERO,
@@ -65,12 +72,32 @@ impl Layer {
         self
     }
 
+    /// The same layer with what a convolution looks at.
+    #[must_use]
+    pub fn with_window(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
     /// The same layer with its multiply-adds for one image.
     #[must_use]
     pub fn with_macs(mut self, macs: usize) -> Self {
         self.macs = macs as u64;
         self
     }
+}
+
+/// What a convolution looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width of the kernel, in pixels.
+    pub kernel: [usize; 2],
+    /// Steps down and right, in pixels.
+    pub stride: [usize; 2],
+    /// Channels in.
+    pub channels: usize,
+    /// Groups of channels that don't see each other.
+    pub groups: usize,
 }
 
 /// Runs `run` and returns its result with the layers that ran on this thread, in order.
@@ -86,7 +113,7 @@ pub fn record<T>(keep_maps: bool, run: impl FnOnce() -> T) -> (T, Vec<Layer>) {
         }
     }
 
-    let record = Record { keep_maps, layers: Vec::new(), since: Instant::now() };
+    let record = Record { keep_maps, layers: Vec::new(), depth: 0, since: Instant::now() };
     RECORDS.with_borrow_mut(|records| records.push(record));
     let end = End;
     let result = run();
@@ -97,13 +124,88 @@ pub fn record<T>(keep_maps: bool, run: impl FnOnce() -> T) -> (T, Vec<Layer>) {
     (result, layers)
 }
 
+/// Whether this thread is inside [`record`]: a layer that computes others as one takes them apart then.
+#[must_use]
+pub fn recording() -> bool {
+    !RECORDS.with_borrow(Vec::is_empty)
+}
+
 /// Called by a layer when it has run. `layer` is evaluated only while somebody records.
 pub fn note(layer: impl FnOnce() -> Layer) {
-    if RECORDS.with_borrow(Vec::is_empty) {
+    if !recording() {
         return;
     }
+    // What ran is known here and now: the next layer's kernel will have run before anybody asks.
+    let ran = kiln_kernels::take_ran();
     let layer = layer();
+    let layer = Layer { ran: ran.filter(|_| layer.macs > 0), ..layer };
     RECORDS.with_borrow_mut(|records| records.iter_mut().for_each(|record| record.push(&layer)));
+}
+
+/// The point from which several branches start.
+///
+/// Layers that run one after the other count as one way from the image to the scores, unless a
+/// network says that they are alternatives:
+///
+/// ```
+/// # use burn::prelude::*;
+/// # use kiln_layers::{ConvBlockConfig, trace};
+/// # let device = Device::default();
+/// # let [first, second, projection] = [3, 3, 1].map(|k| ConvBlockConfig::new([4, 4], k).init(&device));
+/// # let x = Tensor::<4>::ones([1, 4, 8, 8], &device);
+/// let (_, layers) = trace::record(false, || {
+///     let fork = trace::fork();
+///     let shortcut = fork.branch(|| projection.forward(x.clone()));
+///     fork.branch(|| second.forward_residual(first.forward(x), shortcut))
+/// });
+///
+/// assert_eq!(layers.iter().map(|layer| layer.depth).collect::<Vec<_>>(), [1, 1, 2]);
+/// ```
+#[must_use]
+pub struct Fork {
+    /// The depth of each record under way.
+    depths: Vec<usize>,
+}
+
+/// Marks the point from which several branches start.
+pub fn fork() -> Fork {
+    Fork { depths: RECORDS.with_borrow(|records| records.iter().map(|r| r.depth).collect()) }
+}
+
+impl Fork {
+    /// Runs one of the branches. What runs after the last one lies behind the deepest.
+    pub fn branch<T>(&self, run: impl FnOnce() -> T) -> T {
+        let mut reached = Vec::with_capacity(self.depths.len());
+        self.each_record(|record, depth| reached.push(std::mem::replace(&mut record.depth, depth)));
+        let result = run();
+        let mut reached = reached.into_iter();
+        self.each_record(|record, _| {
+            record.depth = record.depth.max(reached.next().unwrap_or(0));
+        });
+        result
+    }
+
+    /// Calls `each` with the records that were under way at the fork, and their depth there.
+    fn each_record(&self, mut each: impl FnMut(&mut Record, usize)) {
+        RECORDS.with_borrow_mut(|records| {
+            records.iter_mut().zip(&self.depths).for_each(|(record, &depth)| each(record, depth));
+        });
+    }
+}
+
+/// Runs layers that lie beside every way from the image to the scores, such as a gate, which only
+/// weighs what passes: they are recorded, and nothing becomes deeper by them.
+pub fn aside<T>(run: impl FnOnce() -> T) -> T {
+    let before: Vec<(usize, usize)> =
+        RECORDS.with_borrow(|records| records.iter().map(|r| (r.layers.len(), r.depth)).collect());
+    let result = run();
+    RECORDS.with_borrow_mut(|records| {
+        for (record, (layers, depth)) in records.iter_mut().zip(before) {
+            record.depth = depth;
+            record.layers.iter_mut().skip(layers).for_each(|layer| layer.depth = depth);
+        }
+    });
+    result
 }
 
 thread_local! {
@@ -114,15 +216,17 @@ thread_local! {
 struct Record {
     keep_maps: bool,
     layers: Vec<Layer>,
+    /// Convolutions and dense layers on the longest way to the point where the network is.
+    depth: usize,
     /// When the last layer ran.
     since: Instant,
 }
 
 impl Record {
     fn push(&mut self, layer: &Layer) {
-        let before = self.layers.last().map_or(0, |last| last.depth);
+        self.depth += usize::from(layer.macs > 0);
         self.layers.push(Layer {
-            depth: before + usize::from(layer.macs > 0),
+            depth: self.depth,
             map: layer.map.clone().filter(|_| self.keep_maps),
             time: self.since.elapsed(),
             ..layer.clone()
@@ -169,6 +273,48 @@ mod tests {
             assert_eq!(layers[0].parameters.len(), expected, "{norm:?}");
             assert_eq!(layers[0].parameters[0], conv.conv.weight.id);
         }
+    }
+
+    #[test]
+    fn the_deepest_branch_counts_and_what_is_aside_does_not() {
+        let dense = DenseConfig::new([3, 3]).init(&device());
+        let run = |x: Tensor<2>, times| (0..times).fold(x, |x, _| dense.forward(x));
+        let x = noise([1, 3], 1, &device());
+
+        let (_, layers) = record(false, || {
+            let x = run(x, 1);
+            let fork = fork();
+            let deep = fork.branch(|| run(x.clone(), 3));
+            let shallow = fork.branch(|| run(x.clone(), 1));
+            let gate = aside(|| run(x, 2));
+            run(deep + shallow + gate, 1)
+        });
+
+        let depths: Vec<_> = layers.iter().map(|layer| layer.depth).collect();
+        assert_eq!(depths, [1, 2, 3, 4, 2, 4, 4, 5]);
+    }
+
+    #[test]
+    fn forks_nest_and_every_record_sees_them() {
+        let dense = DenseConfig::new([3, 3]).init(&device());
+        let run = |x: Tensor<2>| dense.forward(x);
+        let x = noise([1, 3], 1, &device());
+
+        let ((_, inner), outer) = record(false, || {
+            let x = run(x);
+            record(false, || {
+                let outside = fork();
+                let y = outside.branch(|| {
+                    let inside = fork();
+                    inside.branch(|| run(run(x.clone()))) + inside.branch(|| run(x.clone()))
+                });
+                run(y + outside.branch(|| run(x)))
+            })
+        });
+
+        let depths = |layers: &[Layer]| layers.iter().map(|l| l.depth).collect::<Vec<_>>();
+        assert_eq!(depths(&inner), [1, 2, 1, 1, 3]);
+        assert_eq!(depths(&outer), [1, 2, 3, 2, 2, 4]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use kiln_layers::cross_entropy;
 
-use crate::Error;
+use crate::{ConvolutionalHead, Error, Feature};
 
 /// A network that gives each class of an image a score.
 pub trait Classifier: Module {
@@ -32,6 +32,32 @@ pub trait Classifier: Module {
         let scores = self.forward(images);
         let loss = cross_entropy(scores.clone(), targets, smoothing);
         (scores, loss)
+    }
+
+    /// The maps on the way to the scores, in order, for detection and segmentation heads; none,
+    /// unless the network says otherwise.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, channels, height, width]`
+    /// - output: each map as its [`Feature`] says
+    fn features(&self, images: Tensor<4>) -> Vec<Feature> {
+        let _ = images;
+        Vec::new()
+    }
+
+    /// Where what lies behind the last of the [`features`](Self::features) is kept: the beginnings
+    /// of its parameters' paths, with those of a dropout before it. The rest is the backbone. `head`,
+    /// unless the network says otherwise.
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["head"]
+    }
+
+    /// The layers behind the last of the [`features`](Self::features) as convolutions, with which
+    /// [`Convolutional`](crate::Convolutional) gives a map of scores; `None`, unless the network
+    /// says otherwise.
+    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
+        None
     }
 
     /// Whether the network takes images of `[channels, height, width]`; any, unless it says

@@ -79,6 +79,18 @@ pub enum Error {
         /// Channels, height and width that were given.
         found: [usize; 3],
     },
+    /// Images too small for the network, or of other channels.
+    #[error(
+        "the network takes images of at least {}, not {}; resize them in the preprocessing, or change its options",
+        shape(smallest),
+        shape(found)
+    )]
+    Small {
+        /// Channels that the network takes, least height and width.
+        smallest: [usize; 3],
+        /// Channels, height and width that were given.
+        found: [usize; 3],
+    },
     /// A file that can't be read or written.
     #[error("{}: {source}", file.display())]
     File {
@@ -103,7 +115,7 @@ pub enum Error {
         /// The file.
         file: PathBuf,
         /// Every tensor that doesn't fit.
-        report: Report,
+        report: Box<Report>,
     },
 }
 
@@ -128,6 +140,12 @@ impl Error {
     pub fn is_wrong_use(&self) -> bool {
         !matches!(self, Self::File { .. } | Self::Format { .. } | Self::Mismatch { .. })
     }
+}
+
+/// Whether images of `found` have the channels of `smallest` and at least its height and width.
+pub(crate) fn at_least(smallest: [usize; 3], found: [usize; 3]) -> Result<(), Error> {
+    let fits = found[0] == smallest[0] && found[1] >= smallest[1] && found[2] >= smallest[2];
+    if fits { Ok(()) } else { Err(Error::Small { smallest, found }) }
 }
 
 /// `a, b or c`.

@@ -19,7 +19,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, Error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names.
 pub const KEYS: &Keys = &[("c{n}", "c{n}.conv"), ("f6", "f6.linear"), ("output", "output.linear")];
@@ -109,6 +109,15 @@ impl LeNet5Config {
     }
 }
 
+impl LeNet5 {
+    /// The maps of S2 and S4.
+    fn maps(&self, images: Tensor<4>) -> [Tensor<4>; 2] {
+        let s2 = self.s2.forward(self.c1.forward(images)); // [batch, 6, 14, 14]
+        let s4 = self.s4.forward(self.c3.forward(s2.clone())); // [batch, 16, 5, 5]
+        [s2, s4]
+    }
+}
+
 impl Classifier for LeNet5 {
     /// # Shapes
     ///
@@ -117,11 +126,26 @@ impl Classifier for LeNet5 {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         assert_shape!(images, [_, _, SIDE, SIDE]);
 
-        let x = self.s2.forward(self.c1.forward(images)); // [batch, 6, 14, 14]
-        let x = self.s4.forward(self.c3.forward(x)); // [batch, 16, 5, 5]
-        let x = self.c5.forward(x).flatten(1, 3); // [batch, 120]
+        let [_, s4] = self.maps(images); // [batch, 16, 5, 5]
+        let x = self.c5.forward(s4).flatten(1, 3); // [batch, 120]
 
         self.output.forward(self.f6.forward(x))
+    }
+
+    /// The maps of S2 and S4, of strides 2 and 4.
+    fn features(&self, images: Tensor<4>) -> Vec<Feature> {
+        let [s2, s4] = self.maps(images);
+        vec![Feature::new(2, s2), Feature::new(4, s4)]
+    }
+
+    fn head_paths(&self) -> &'static [&'static str] {
+        &["c5", "f6", "output"]
+    }
+
+    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
+        let dense = [&self.f6, &self.output].map(|layer| layer.to_convolution(1));
+        let layers = std::iter::once(self.c5.clone()).chain(dense).collect();
+        Some(ConvolutionalHead { pool: None, layers })
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -137,8 +161,8 @@ impl Classifier for LeNet5 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights;
-    use kiln_testkit::{Golden, assert_gradients, device, noise};
+    use crate::{Convolutional, weights};
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise};
 
     fn tiny() -> LeNet5Config {
         LeNet5Config::new().with_num_classes(4).with_maps([2, 3, 6]).with_hidden(5)
@@ -159,6 +183,16 @@ mod tests {
     #[test]
     fn has_the_published_number_of_parameters() {
         assert_eq!(LeNet5Config::new().init(&device()).num_params(), 61_750);
+    }
+
+    #[test]
+    fn as_a_convolution_it_gives_the_same_scores() {
+        let model = LeNet5Config::new().init(&device());
+        let image = noise([2, 1, 28, 28], 2, &device());
+
+        let scores = Convolutional::new(model.clone()).unwrap().forward(image.clone());
+
+        assert_close(scores.flatten(1, 3), model.forward(image));
     }
 
     #[test]

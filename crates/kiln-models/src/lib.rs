@@ -16,20 +16,38 @@
 //! # }
 //! ```
 
+pub mod alexnet;
 mod classifier;
+pub mod cnn;
+mod convolutional;
+pub mod darknet;
+pub mod darknet53;
 mod error;
+mod feature;
+pub mod googlenet;
+pub mod lenet;
 pub mod lenet5;
+pub mod lenet5_1998;
 pub mod options;
 mod parameters;
 mod registry;
+pub mod resnet;
+pub mod resnet_cifar;
+pub mod senet;
 mod suggest;
 mod summary;
+pub mod vgg;
 pub mod weights;
+pub mod xception;
+mod zoo;
 
 pub use classifier::Classifier;
+pub use convolutional::{Convolutional, ConvolutionalHead};
 pub use error::Error;
+pub use feature::Feature;
 pub use options::Options;
-pub use parameters::{Parameter, initialize, parameters};
-pub use registry::{Architecture, Entry, Registry, Task, Zoo};
+pub use parameters::{Parameter, group, initialize, is_below, parameters, trainable};
+pub use registry::{Entry, Registry, Task};
 pub use suggest::{did_you_mean, nearest};
 pub use summary::{Row, Summary, summarize, trace};
+pub use zoo::{Architecture, Zoo};

@@ -104,8 +104,8 @@ fn lay(base: &mut Value, over: Value, path: &str, all: &Value) -> Result<(), Err
             }
             Err(found) => Err(Error::WrongType {
                 key: path.to_owned(),
-                expected: kind(base),
-                found: found.to_string(),
+                expected: if beyond(base, &found) { LIMITED } else { kind(base) },
+                found: shortened(found.to_string()),
             }),
         },
     }
@@ -122,13 +122,34 @@ fn fitted(base: &Value, value: Value) -> Result<Value, Value> {
             _ => Err(value),
         },
         (Value::Array(bases), Value::Array(values)) => {
-            let Some(base) = bases.first() else { return Ok(value) };
+            // A list of tables is somebody's own to check: a list has no keys.
+            let base = bases.first().filter(|base| !base.is_object());
+            let Some(base) = base else { return Ok(value) };
             let fitted: Result<_, _> =
                 values.iter().map(|value| fitted(base, value.clone())).collect();
             fitted.map(Value::Array).map_err(|_| value)
         }
         _ => Err(value),
     }
+}
+
+/// What an integer takes that was given more.
+const LIMITED: &str = "a whole number of at most 18446744073709551615";
+
+/// Whether `found` is a whole number, but too large a one to be held as such.
+fn beyond(base: &Value, found: &Value) -> bool {
+    let whole = |number: f64| number.fract() == 0.0 && number.abs() >= u64::MAX as f64;
+    base.is_u64() && found.is_f64() && found.as_f64().is_some_and(whole)
+}
+
+/// The text of a value, or its beginning: a message is there to be read.
+fn shortened(mut text: String) -> String {
+    const MOST: usize = 60;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -142,6 +163,7 @@ fn kind(value: &Value) -> &'static str {
             Some(Value::Number(number)) if number.is_f64() => "an array of numbers",
             Some(Value::Number(_)) => "an array of whole numbers",
             Some(Value::String(_)) => "an array of strings",
+            Some(Value::Object(_)) => "an array of tables",
             _ => "an array",
         },
         Value::Object(_) => "a table",
@@ -254,8 +276,8 @@ mod tests {
         assert_eq!(configured("Relu").unwrap().activation, Activation::Relu);
         assert_eq!(
             configured("Rellu").unwrap_err().to_string(),
-            "`activation` takes Identity, Relu, Tanh, ScaledTanh, Sigmoid or LeakyRelu, \
-             not \"Rellu\"; did you mean `Relu`?"
+            "`activation` takes Identity, Relu, Tanh, ScaledTanh, Sigmoid, LeakyRelu or \
+             SlightlyLeakyRelu, not \"Rellu\"; did you mean `Relu`?"
         );
     }
 
@@ -266,6 +288,10 @@ mod tests {
             ("epochs=2.5", "`epochs` takes a whole number, not 2.5"),
             ("optimizer.rate=true", "`optimizer.rate` takes a number, not true"),
             ("optimizer.rate=nan", "`optimizer.rate` takes a number, not \"nan\""),
+            (
+                "epochs=99999999999999999999",
+                "`epochs` takes a whole number of at most 18446744073709551615, not 1e+20",
+            ),
             ("flip=1", "`flip` takes true or false, not 1"),
             ("maps=6", "`maps` takes an array of whole numbers, not 6"),
             ("maps=[6, \"a\"]", "`maps` takes an array of whole numbers, not [6,\"a\"]"),
@@ -295,5 +321,16 @@ mod tests {
 
         assert_eq!(value["optimizer"], json!({ "rate": 0.1, "momentum": 0.0 }));
         assert_eq!(value["maps"], json!([1]));
+    }
+
+    #[test]
+    fn an_array_of_tables_is_replaced_by_another() {
+        let mut value = json!({ "groups": [{ "match": "head" }] });
+
+        overlay(&mut value, json!({ "groups": [{ "match": "stem", "frozen": true }] })).unwrap();
+
+        assert_eq!(value["groups"][0]["match"], "stem");
+        let message = set(&mut value, "groups=3").unwrap_err().to_string();
+        assert_eq!(message, "`groups` takes an array of tables, not 3");
     }
 }

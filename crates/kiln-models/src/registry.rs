@@ -1,16 +1,13 @@
 //! The networks that can be built by name.
 
 use std::fmt;
-use std::sync::LazyLock;
 
-use burn::config::Config;
 use burn::prelude::*;
 
-use crate::lenet5::{self, LeNet5, LeNet5Config};
-use crate::options::{self, Options};
+use crate::options::Options;
 use crate::suggest::nearest;
 use crate::weights::Keys;
-use crate::{Classifier, Error, parameters};
+use crate::{Classifier, Error};
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +38,7 @@ pub struct Entry {
     pub summary: &'static str,
 }
 
-/// Networks that can be built by name: [`Zoo`], or one of your own.
+/// Networks that can be built by name: [`Zoo`](crate::Zoo), or one of your own.
 ///
 /// Every network has the options `num_classes` and `in_channels`, which training sets from the
 /// data set.
@@ -90,155 +87,6 @@ pub trait Registry {
     }
 }
 
-/// The networks that kiln brings along.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Zoo;
-
-/// Any network of the [`Zoo`].
-///
-/// The paths of its parameters are those of the network inside.
-#[derive(Module, Debug)]
-pub enum Architecture {
-    /// [`LeNet5`]
-    LeNet5(LeNet5),
-}
-
-/// Evaluates an expression for the network inside an [`Architecture`].
-macro_rules! inside {
-    ($architecture:expr, $network:ident => $result:expr) => {
-        match $architecture {
-            Architecture::LeNet5($network) => $result,
-        }
-    };
-}
-
-/// A configuration that the zoo can list: its fields are the network's options.
-trait Family: Config + Send + Sync + 'static {
-    const KEYS: &'static Keys;
-
-    /// Whether such a network is possible.
-    fn check(&self) -> Result<(), Error>;
-
-    fn network(&self, device: &Device) -> Architecture;
-}
-
-impl Family for LeNet5Config {
-    const KEYS: &'static Keys = lenet5::KEYS;
-
-    fn check(&self) -> Result<(), Error> {
-        self.check()
-    }
-
-    fn network(&self, device: &Device) -> Architecture {
-        Architecture::LeNet5(self.init(device))
-    }
-}
-
-static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| {
-    vec![line(
-        LeNet5Config::new(),
-        Entry {
-            name: "lenet5",
-            task: Task::Classification,
-            parameters: 61_750,
-            input: [1, 28, 28],
-            dataset: "mnist",
-            summary: "LeCun et al. 1998, as textbooks draw it: tanh, trainable subsampling",
-        },
-    )]
-});
-
-static ENTRIES: LazyLock<Vec<Entry>> =
-    LazyLock::new(|| LINES.iter().map(|line| line.entry).collect());
-
-type Build = dyn Fn(&Options, &Device) -> Result<Architecture, Error> + Send + Sync;
-
-/// One network of the zoo.
-struct Line {
-    entry: Entry,
-    keys: &'static Keys,
-    defaults: Options,
-    build: Box<Build>,
-}
-
-fn line<C: Family>(config: C, entry: Entry) -> Line {
-    Line {
-        entry,
-        keys: C::KEYS,
-        defaults: options::table(&config),
-        build: Box::new(move |options, device| {
-            let config = options::configure(&config, options)?;
-            config.check()?;
-            affordable(config.network(device))
-        }),
-    }
-}
-
-/// `network`, unless a slip in its options made it larger than any memory. Nothing is allocated
-/// yet: parameters are drawn when they are first needed.
-fn affordable(network: Architecture) -> Result<Architecture, Error> {
-    const MOST: usize = 10_000_000_000;
-
-    let total = parameters(&network).iter().try_fold(0_usize, |total, parameter| {
-        let size =
-            parameter.shape.iter().try_fold(1_usize, |size, &side| size.checked_mul(side))?;
-        total.checked_add(size).filter(|&total| total <= MOST)
-    });
-    match total {
-        Some(_) => Ok(network),
-        None => Err(Error::Options { reason: format!("more than {MOST} parameters") }),
-    }
-}
-
-impl Zoo {
-    fn line(&self, name: &str) -> Result<&'static Line, Error> {
-        let entry = self.entry(name)?;
-        LINES
-            .iter()
-            .find(|line| line.entry.name == entry.name)
-            .ok_or_else(|| Error::UnknownModel { name: name.to_owned(), nearest: None })
-    }
-}
-
-impl Registry for Zoo {
-    type Network = Architecture;
-
-    fn entries(&self) -> &[Entry] {
-        &ENTRIES
-    }
-
-    fn defaults(&self, name: &str) -> Result<Options, Error> {
-        Ok(self.line(name)?.defaults.clone())
-    }
-
-    fn build(&self, name: &str, options: &Options, device: &Device) -> Result<Architecture, Error> {
-        (self.line(name)?.build)(options, device)
-    }
-
-    fn keys(&self, name: &str) -> &'static Keys {
-        self.line(name).map_or(&[], |line| line.keys)
-    }
-}
-
-impl Classifier for Architecture {
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        inside!(self, network => network.forward(images))
-    }
-
-    fn loss(
-        &self,
-        images: Tensor<4>,
-        targets: Tensor<1, Int>,
-        smoothing: f32,
-    ) -> (Tensor<2>, Tensor<1>) {
-        inside!(self, network => network.loss(images, targets, smoothing))
-    }
-
-    fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
-        inside!(self, network => network.check_input(image))
-    }
-}
-
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -252,9 +100,11 @@ impl fmt::Display for Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::initialize;
     use crate::weights::{self, keys};
-    use burn::module::{ModuleVisitor, Param};
+    use crate::{
+        Architecture, Convolutional, Parameter, Zoo, group, initialize, is_below, parameters,
+    };
+    use burn::module::{ModuleVisitor, Param, ParamId};
     use burn::tensor::Gradients;
     use kiln_testkit::{assert_close, device, noise};
     use serde_json::json;
@@ -264,8 +114,36 @@ mod tests {
 
     /// Options that make a network small, and still whole.
     fn tiny(name: &str) -> Options {
+        let defaults = Zoo.defaults(name).unwrap();
         let options = match name {
             "lenet5" => json!({ "maps": [2, 3, 6], "hidden": 5 }),
+            "lenet5-1998" => json!({ "c5": 6 }),
+            "lenet5-tanh" => json!({ "maps": [2, 3], "hidden": [6, 5] }),
+            "lenet-caffe" => json!({ "maps": [2, 3], "hidden": [6] }),
+            "cnn" => json!({ "channels": [4, 6, 8], "hidden": [32, 32] }),
+            "alexnet" | "alexnet-2012" => json!({ "channels": [8, 8, 8, 8, 8], "hidden": 32 }),
+            name if name.starts_with("vgg") => {
+                json!({ "width": 8, "hidden": 32, "se_reduction": 1 })
+            }
+            "googlenet-2014" => json!({ "width": 32 }),
+            name if name.ends_with("googlenet") => json!({ "width": 8, "se_reduction": 2 }),
+            "legacy_senet154" => {
+                json!({ "width": 8, "groups": 4, "depths": [1, 1, 1, 1], "se_reduction": 1 })
+            }
+            _ if defaults.contains_key("depth") => {
+                json!({ "width": 8, "depth": 8, "se_reduction": 1 })
+            }
+            name if name.contains("resnet") => {
+                json!({ "width": 8, "depths": [1, 1, 1, 1], "se_reduction": 1 })
+            }
+            "xception" => json!({
+                "stem": [8, 8], "entry": [16, 16, 16], "middle": 1, "exit": [16, 16, 16], "dropout": 0.0,
+                "se_reduction": 1,
+            }),
+            "darknet53" => {
+                json!({ "stem": 4, "channels": [4, 4, 8, 8, 8], "depths": [1, 1, 1, 1, 1] })
+            }
+            name if name.starts_with("darknet") => json!({ "stages": [[4], [6, 3, 6], [8]] }),
             name => panic!("no tiny options for {name}"),
         };
         let mut tiny = options.as_object().unwrap().clone();
@@ -273,9 +151,25 @@ mod tests {
         tiny
     }
 
+    /// The same with squeeze-and-excitation, where the network has it as an option.
+    fn gated(name: &str) -> Option<Options> {
+        let mut options = tiny(name);
+        let off = Zoo.defaults(name).unwrap().get("se") == Some(&json!(false));
+        off.then(|| {
+            options.insert("se".to_owned(), true.into());
+            options
+        })
+    }
+
+    /// Both, or the one that there is.
+    fn both(name: &str) -> impl Iterator<Item = Options> {
+        [Some(tiny(name)), gated(name)].into_iter().flatten()
+    }
+
     fn for_each(test: impl Fn(&Entry, &Device)) {
         for entry in Zoo.entries() {
             println!("{}", entry.name); // shown when the test fails
+            device().seed(1);
             test(entry, &device());
         }
     }
@@ -289,22 +183,24 @@ mod tests {
     fn every_network_gives_finite_scores_and_every_parameter_a_gradient() {
         for_each(|entry, device| {
             let device = device.clone().autodiff();
-            let model = Zoo.build(entry.name, &tiny(entry.name), &device).unwrap();
-            let targets = Tensor::from_ints([0, 2], &device);
+            for options in both(entry.name) {
+                let model = Zoo.build(entry.name, &options, &device).unwrap();
+                let targets = Tensor::from_ints([0, 2], &device);
 
-            let (scores, loss) = model.loss(images(entry, 2, &device), targets, 0.1);
+                let (scores, loss) = model.loss(images(entry, 2, &device), targets, 0.1);
 
-            assert_eq!(scores.dims(), [2, CLASSES]);
-            assert!(scores.to_data().iter::<f32>().all(f32::is_finite));
-            let paths = parameters(&model).into_iter();
-            let mut gradients = Check {
-                gradients: &loss.backward(),
-                paths: paths
-                    .map(|parameter| parameter.trainable.then_some(parameter.path))
-                    .collect(),
-                seen: 0,
-            };
-            model.visit(&mut gradients);
+                assert_eq!(scores.dims(), [2, CLASSES]);
+                assert!(scores.to_data().iter::<f32>().all(f32::is_finite));
+                let paths = parameters(&model).into_iter();
+                let mut gradients = Check {
+                    gradients: &loss.backward(),
+                    paths: paths
+                        .map(|parameter| parameter.trainable.then_some(parameter.path))
+                        .collect(),
+                    seen: 0,
+                };
+                model.visit(&mut gradients);
+            }
         });
     }
 
@@ -330,27 +226,124 @@ mod tests {
     #[test]
     fn a_batch_of_two_is_two_batches_of_one_in_inference() {
         for_each(|entry, device| {
+            let two = images(entry, 2, device);
+            for options in both(entry.name) {
+                let model = Zoo.build(entry.name, &options, device).unwrap().valid();
+
+                let each = [0, 1].map(|i| model.forward(two.clone().narrow(0, i, 1)));
+
+                assert_close(model.forward(two.clone()), Tensor::cat(each.to_vec(), 0));
+            }
+        });
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn in_inference_every_map_stays_as_the_kernels_left_it() {
+        for_each(|entry, device| {
+            for options in [Some(tiny(entry.name)), gated(entry.name)].into_iter().flatten() {
+                let model = Zoo.build(entry.name, &options, device).unwrap().valid();
+                let images = images(entry, 2, device);
+                let before = kiln_kernels::converted_maps();
+
+                let _ = model.forward(images);
+
+                // Xception's first convolution has no border, for which other networks copy the images.
+                let of_images = usize::from(entry.name == "xception");
+                assert_eq!(kiln_kernels::converted_maps() - before, of_images);
+            }
+        });
+    }
+
+    #[test]
+    fn in_its_convolutional_form_it_gives_the_same_scores_at_the_training_size() {
+        for_each(|entry, device| {
+            // The head is as large as the last map of the training size, which is that of the entry.
             let model = Zoo.build(entry.name, &tiny(entry.name), device).unwrap().valid();
-            let both = images(entry, 2, device);
+            let Ok(form) = Convolutional::new(model.clone()) else { return };
+            let images = images(entry, 2, device);
 
-            let each = [0, 1].map(|i| model.forward(both.clone().narrow(0, i, 1)));
+            let scores = form.forward(images.clone());
 
-            assert_close(model.forward(both), Tensor::cat(each.to_vec(), 0));
+            assert_eq!(scores.dims(), [2, CLASSES, 1, 1]);
+            assert_close(scores.flatten(1, 3), model.forward(images));
         });
     }
 
     #[test]
     fn saved_and_loaded_it_gives_the_same_scores() {
         for_each(|entry, device| {
-            let build = || Zoo.build(entry.name, &tiny(entry.name), device).unwrap();
-            let (model, images) = (build(), images(entry, 2, device));
+            for options in both(entry.name) {
+                let build = || Zoo.build(entry.name, &options, device).unwrap();
+                let (model, images) = (build(), images(entry, 2, device));
 
-            let bytes = weights::to_bytes(&model);
-            let again = weights::from_bytes(build(), bytes.clone(), Path::new("memory")).unwrap();
+                let bytes = weights::to_bytes(&model);
+                let again =
+                    weights::from_bytes(build(), bytes.clone(), Path::new("memory")).unwrap();
 
-            assert_eq!(weights::to_bytes(&again), bytes);
-            let scores = again.forward(images.clone()).to_data();
-            scores.assert_eq(&model.forward(images).to_data(), true);
+                assert_eq!(weights::to_bytes(&again), bytes);
+                let scores = again.forward(images.clone()).to_data();
+                scores.assert_eq(&model.forward(images).to_data(), true);
+            }
+        });
+    }
+
+    #[test]
+    fn the_last_feature_depends_on_all_of_the_backbone_and_on_nothing_of_the_head() {
+        for_each(|entry, device| {
+            let device = device.clone().autodiff();
+            for options in both(entry.name) {
+                let model = Zoo.build(entry.name, &options, &device).unwrap();
+                let head = model.head_paths();
+                let in_head = |path: &str| head.iter().any(|start| is_below(path, start));
+
+                let last = model.features(images(entry, 1, &device)).pop().unwrap().map;
+                let mut learned = Learned(&last.sum().backward(), Vec::new());
+                model.visit(&mut learned);
+
+                let mut parameters = parameters(&model);
+                parameters.retain(|parameter| parameter.trainable);
+                assert!(parameters.iter().any(|parameter| in_head(&parameter.path)));
+                for Parameter { id, path, .. } in parameters {
+                    assert_eq!(learned.1.contains(&id), !in_head(&path), "{path}");
+                }
+            }
+        });
+    }
+
+    /// Collects the parameters that have a gradient.
+    struct Learned<'a>(&'a Gradients, Vec<ParamId>);
+
+    impl ModuleVisitor for Learned<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.extend(param.grad(self.0).map(|_| param.id));
+        }
+    }
+
+    #[test]
+    fn a_frozen_backbone_gets_no_gradient_and_keeps_its_statistics() {
+        for_each(|entry, device| {
+            let device = device.clone().autodiff();
+            for options in both(entry.name) {
+                let model = Zoo.build(entry.name, &options, &device).unwrap();
+                initialize(&model);
+                let before = weights::to_bytes(&model);
+                let head = model.head_paths();
+                let in_head = |path: &str| head.iter().any(|start| is_below(path, start));
+                let backbone = group(&model, |path| !in_head(path));
+                let model = model.freeze_group(backbone);
+
+                let targets = Tensor::from_ints([0, 2], &device);
+                let (_, loss) = model.loss(images(entry, 2, &device), targets, 0.0);
+                let mut learned = Learned(&loss.backward(), Vec::new());
+                model.visit(&mut learned);
+
+                for Parameter { id, path, trainable, .. } in parameters(&model) {
+                    let learns = trainable && in_head(&path);
+                    assert_eq!(learned.1.contains(&id), learns, "{path}");
+                }
+                assert!(weights::to_bytes(&model) == before);
+            }
         });
     }
 
@@ -426,7 +419,7 @@ mod tests {
         assert!(build("lenet5", json!({ "hidden": u64::MAX })).contains("10000000000 parameters"));
         assert_eq!(
             build("lenet5", json!({ "hidden": -1 })),
-            "`hidden`: invalid value: integer `-1`, expected usize"
+            "`hidden`: integer `-1` is out of range; it takes a whole number of 0 or more"
         );
     }
 }

@@ -30,7 +30,11 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 fn likeness(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    let alike = strsim::jaro_winkler(&a, &b);
+    // Jaro's measure sees nothing in `sdg` of `sgd`: its window has no room in so short a word.
+    let one_slip = a.chars().count() >= 3 && strsim::osa_distance(&a, &b) == 1;
+    if one_slip { alike.max(0.8) } else { alike }
 }
 
 /// The likeliest of the candidates that are alike enough to be worth a suggestion.
@@ -52,6 +56,7 @@ mod tests {
         assert_eq!(nearest("LeNet", names), Some("lenet5"));
         assert_eq!(nearest("resnet81", names), Some("resnet18"));
         assert_eq!(nearest("quux", names), None);
+        assert_eq!(nearest("sdg", ["sgd", "adam", "adamw"]), Some("sgd"));
     }
 
     #[test]

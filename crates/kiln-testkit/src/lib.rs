@@ -1,7 +1,8 @@
-//! Golden values, tolerances and gradient checks for the tests of kiln.
+//! Golden values, tolerances, gradient checks and a server to download from, for the tests of kiln.
 
 mod golden;
 mod gradients;
+pub mod server;
 mod tensors;
 
 pub use golden::Golden;

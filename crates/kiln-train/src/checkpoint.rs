@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::folder::named;
 use crate::{EpochRow, Error};
 
 /// Version of the layout; a reader refuses any other.
@@ -182,9 +183,7 @@ impl Checkpoint {
                 return Ok(None);
             };
             let path = folder.join(name);
-            let bytes = fs::read(&path).map_err(|error| {
-                Error::checkpoint(folder, format!("{name} cannot be read: {error}"))
-            })?;
+            let bytes = fs::read(&path).map_err(|error| unread(folder, name, &error))?;
             if sum(&bytes) != *expected {
                 let reason = format!(
                     "{name} is damaged: its SHA-256 differs from the one in {SUMS}; \
@@ -212,6 +211,17 @@ impl Checkpoint {
         Ok(Checkpoint { state, model: listed(MODEL)?, optimizer: read(OPTIMIZER)? })
     }
 
+    /// The same checkpoint error with `remedy` in the place of its own.
+    pub(crate) fn remedied(error: Error, remedy: &str) -> Error {
+        match error {
+            Error::Checkpoint { path, reason } => {
+                let fault = reason.split_once("; ").map_or(&*reason, |(fault, _)| fault);
+                Error::checkpoint(&path, format!("{fault}; {remedy}"))
+            }
+            other => other,
+        }
+    }
+
     /// Whether something was once written to `folder`, readable or not.
     pub(crate) fn exists(folder: &Path) -> bool {
         folder.exists() || sibling(folder, "old").exists()
@@ -229,20 +239,33 @@ impl Checkpoint {
             .map(|inside| if inside.is_empty() { path.to_owned() } else { path.join(inside) })
             .find(|folder| folder.join(SUMS).is_file() || sibling(folder, "old").is_dir())
             .ok_or_else(|| {
-                let reason = if path.exists() {
+                let runs = crate::runs_in(path);
+                let reason = if !path.exists() {
+                    "no such folder".to_owned()
+                } else if runs.is_empty() {
                     "no checkpoint here; name a run folder or one of its checkpoints/ folders"
+                        .into()
                 } else {
-                    "no such folder"
+                    format!("it is a folder of runs; name one of them: {}", named(&runs))
                 };
                 Error::checkpoint(path, reason)
             })
     }
 }
 
+/// Says that the file `name` of the checkpoint `folder` is missing, or why it can't be read.
+fn unread(folder: &Path, name: &str, error: &io::Error) -> Error {
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "is missing".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    Error::checkpoint(folder, format!("{name} {reason}; use another checkpoint"))
+}
+
 /// The lines of `SHA256SUMS`, as `(sum, file)`.
 fn read_sums(folder: &Path) -> Result<Vec<(String, String)>, Error> {
-    let text = fs::read_to_string(folder.join(SUMS))
-        .map_err(|error| Error::checkpoint(folder, format!("{SUMS} cannot be read: {error}")))?;
+    let text =
+        fs::read_to_string(folder.join(SUMS)).map_err(|error| unread(folder, SUMS, &error))?;
     let lines = text.ends_with('\n').then(|| {
         text.lines()
             .map(|line| line.split_once("  "))
@@ -314,8 +337,8 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let preprocess =
-            Preprocess { channels: 1, height: 2, width: 3, mean: vec![0.1], std: vec![0.3] };
+        let (mean, std) = (vec![0.1], vec![0.3]);
+        let preprocess = Preprocess { mean, std, ..Preprocess::plain(1, 2, 3) };
         let mut state =
             State::new("lenet5", Map::new(), "mnist", vec!["0".into(), "1".into()], preprocess);
         state.progress.running.loss_sum = 0.1 + 0.2;

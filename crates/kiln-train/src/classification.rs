@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::prelude::*;
-use kiln_data::{Dataset, Loader, LoaderConfig, Policy, Preprocess, Splits};
+use kiln_data::{Dataset, Loader, LoaderConfig, Policy, Preprocess, Relabelled, Splits};
 use kiln_metrics::{Classification, Confusion};
 use kiln_models::{Classifier, Registry, did_you_mean, nearest, weights};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::State;
 use crate::folder::{Folder, run_of};
-use crate::{Checkpoint, Error, Event, Observer, Recipe};
+use crate::{Checkpoint, Error, Event, Observer, Recipe, Weights, published};
 
 /// Images per batch when nothing is trained.
 const BATCH: usize = 256;
@@ -29,8 +29,8 @@ pub enum Subject {
         name: String,
         /// Options laid over the defaults.
         options: Map<String, Value>,
-        /// Weights in any format that the model reads; absent: random ones.
-        weights: Option<PathBuf>,
+        /// Where its weights come from.
+        weights: Weights,
     },
 }
 
@@ -43,6 +43,8 @@ pub struct Ready<N> {
     pub state: State,
     /// The checkpoint it came from, if it did.
     pub checkpoint: Option<PathBuf>,
+    /// What a user should know of its weights.
+    pub note: Option<String>,
 }
 
 impl Subject {
@@ -62,9 +64,9 @@ impl Subject {
                 let Checkpoint { state, model, .. } = Checkpoint::read(&folder)?;
                 let network = registry.build(&state.model, &state.options, device)?;
                 let network = weights::from_bytes(network, model, &folder)?;
-                Ready { network, state, checkpoint: Some(folder) }.checked()
+                Ready { network, state, checkpoint: Some(folder), note: None }.checked()
             }
-            Subject::Model { name, options, weights: file } => {
+            Subject::Model { name, options, weights } => {
                 let recipe = Recipe::named(registry, name)
                     .ok()
                     .filter(|recipe| recipe.model == *name)
@@ -76,15 +78,27 @@ impl Subject {
                 };
 
                 let mut network = registry.build(name, &merged, device)?;
-                if let Some(file) = file {
-                    network = weights::load_exact(network, file, registry.keys(name))?;
+                let mut note = None;
+                if let Some(file) = weights.file() {
+                    let report;
+                    (network, report) = weights::load(network, file, registry.keys(name))?;
+                    let report = report.exact(file)?;
+                    note = (!report.left_out.is_empty())
+                        .then(|| format!("{}: {report}", file.display()));
                 }
-                let classes = kiln_data::open(&recipe.dataset, None)
-                    .map(|splits| splits.classes)
-                    .unwrap_or_default();
-                let Recipe { dataset, preprocess, .. } = recipe;
+                let Recipe { mut dataset, mut preprocess, .. } = recipe;
+                if let Some(entry) = weights.published(name) {
+                    dataset = published::DATASET.to_owned();
+                    preprocess = published::preprocess(entry);
+                }
+                // Names that don't belong to the network's scores are worse than none.
+                let wanted = merged.get("num_classes").and_then(Value::as_u64);
+                let mut classes = kiln_data::info(&dataset).map_or(Vec::new(), |info| info.classes);
+                if wanted.is_some_and(|wanted| wanted != classes.len() as u64) {
+                    classes.clear();
+                }
                 let state = State::new(name, merged, dataset, classes, preprocess);
-                Ready { network, state, checkpoint: None }.checked()
+                Ready { network, state, checkpoint: None, note }.checked()
             }
         }
     }
@@ -138,9 +152,7 @@ impl Evaluation {
     }
 }
 
-/// Measures `subject` on a split (`test` or `train`) of its data set, read from the folder `data`.
-/// Without one a run's checkpoint is measured on the run's own data, because the embedded sample may
-/// hold what it has learned from; anything else on that sample.
+/// Measures `subject` on a split (`test`, `train` or `validation`) of its data set.
 ///
 /// # Errors
 ///
@@ -154,17 +166,38 @@ pub fn evaluate<R: Registry>(
     observer: &mut dyn Observer,
 ) -> Result<Evaluation, Error> {
     let ready = subject.load(registry, device)?;
-    let run = ready.checkpoint.as_deref().filter(|_| data.is_none()).and_then(run_of);
-    let own = match run.and_then(|run| Folder::recipe_of(run).ok()) {
-        Some(recipe) => Recipe::from_file(registry, &recipe)?.data,
-        None => None,
-    };
-    let splits = kiln_data::open(&ready.state.dataset, data.or(own.as_deref().map(Path::new)))?;
+    let splits = ready.splits(registry, None, data)?;
     ready.evaluate(&splits, split, device, observer)
 }
 
 impl<N: Classifier> Ready<N> {
-    /// Measures the network on a split (`test` or `train`) of `splits`.
+    /// The data set called `dataset`, or the network's own, read from the folder `data`. Without a folder a run's
+    /// checkpoint is given the run's own data, because the embedded sample may hold what it has learned from; anything
+    /// else that sample.
+    ///
+    /// # Errors
+    ///
+    /// If the run's recipe or the data cannot be read.
+    pub fn splits<R: Registry>(
+        &self,
+        registry: &R,
+        dataset: Option<&str>,
+        data: Option<&Path>,
+    ) -> Result<Splits, Error> {
+        let own = &self.state.dataset;
+        let dataset = dataset.unwrap_or(own);
+        let run = self.checkpoint.as_deref().filter(|_| data.is_none() && dataset == own);
+        let folder = match run.and_then(run_of).and_then(|run| Folder::recipe_of(run).ok()) {
+            Some(recipe) => Recipe::from_file(registry, &recipe)?.data,
+            None => None,
+        };
+        Ok(kiln_data::open(dataset, data.or(folder.as_deref().map(Path::new)))?)
+    }
+
+    /// Measures the network on a split (`test`, `train` or `validation`) of `splits`.
+    ///
+    /// Where data and network have names for their classes, the names count: the data may have them in another order, or
+    /// only some of them.
     ///
     /// # Errors
     ///
@@ -176,22 +209,22 @@ impl<N: Classifier> Ready<N> {
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Evaluation, Error> {
+        if let Some(note) = &self.note {
+            observer.event(Event::Note(note));
+        }
         let state = &self.state;
-        let part = part(splits, split)?;
-        if self.checkpoint.is_some() && splits.classes != state.classes {
-            let first = |classes: &[String]| classes.first().cloned().unwrap_or_default();
-            return Err(Error::Mismatch(format!(
-                "the checkpoint knows {} classes ({}, …), the data set `{}` has {} ({}, …)",
-                state.classes.len(),
-                first(&state.classes),
-                splits.name,
-                splits.classes.len(),
-                first(&splits.classes),
-            )));
+        let mut part = part(splits, split)?;
+        let mut names = &splits.classes;
+        if splits.classes != state.classes {
+            match Relabelled::by_name(part.clone(), &splits.classes, &state.classes) {
+                Some(relabelled) => (part, names) = (Arc::new(relabelled), &state.classes),
+                None if self.checkpoint.is_none() => {}
+                None => return Err(self.foreign(splits)),
+            }
         }
 
         let start = Instant::now();
-        let classes = splits.classes.len();
+        let classes = names.len();
         let (network, preprocess) = (&self.network, &state.preprocess);
         let Measure { totals, skipped } =
             measure(network, part, preprocess, classes, Policy::Skip, device, observer)?;
@@ -207,9 +240,21 @@ impl<N: Classifier> Ready<N> {
             seconds: start.elapsed().as_secs_f64(),
             confusion: totals.confusion().clone(),
             skipped,
-            classes: splits.classes.clone(),
+            classes: names.clone(),
             checkpoint: self.checkpoint.clone(),
         })
+    }
+
+    fn foreign(&self, splits: &Splits) -> Error {
+        let known = &self.state.classes;
+        let other = splits.classes.iter().find(|name| !known.contains(name));
+        Error::Mismatch(format!(
+            "the checkpoint knows {} classes ({}, …), and `{}` of the data set `{}` is none of them",
+            known.len(),
+            known.first().map_or("", String::as_str),
+            other.map_or("", String::as_str),
+            splits.name,
+        ))
     }
 
     /// The network, if it takes the images that its preprocessing makes.
@@ -222,10 +267,11 @@ impl<N: Classifier> Ready<N> {
 
 fn part(splits: &Splits, split: &str) -> Result<Arc<dyn Dataset>, Error> {
     let Some(part) = splits.get(split) else {
-        let near = did_you_mean(nearest(split, ["train", "test"]));
+        let near = did_you_mean(nearest(split, splits.parts().map(|(name, _)| name)));
         return Err(Error::Mismatch(format!(
-            "unknown split `{split}` of data set `{}`; known: train, test{near}",
-            splits.name
+            "unknown split `{split}` of data set `{}`; known: {}{near}",
+            splits.name,
+            splits.part_names()
         )));
     };
     if part.is_empty() {

@@ -22,10 +22,21 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The folder of a new run could not be made.
+    #[error("the run folder {path} can't be made: {source}; name another one with --out")]
+    Out {
+        /// The run folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No recipe has this name.
     #[error(
-        "unknown recipe or model `{name}`; known: {known}{}",
-        kiln_models::did_you_mean(nearest.as_deref())
+        "unknown recipe or model `{name}`{}",
+        match nearest {
+            Some(_) => kiln_models::did_you_mean(nearest.as_deref()),
+            None => format!("; `kiln models` lists the models, and there are the recipes {known}"),
+        }
     )]
     UnknownRecipe {
         /// What was asked for.
@@ -62,10 +73,24 @@ pub enum Error {
     /// The folder holds no run to continue.
     #[error("{0} holds no run: it has no recipe.toml; name the folder that `train` wrote")]
     NoRun(PathBuf),
+    /// Nobody publishes weights of the model.
+    #[error("no weights of `{model}` are published; name a file, or take one of: {known}")]
+    NotPublished {
+        /// Registry name of the model.
+        model: String,
+        /// The models that there are weights of.
+        known: String,
+    },
+    /// A download was asked for, and this program has none.
+    #[error(
+        "{0} can't be downloaded: kiln was built without it; name a file that you have, or build it with the feature `fetch`"
+    )]
+    NoDownloads(String),
     /// Training left the finite numbers.
     #[error(
-        "{what} in epoch {epoch}, step {step}; the last checkpoint is intact; \
-         lower optimizer.learning_rate or raise schedule.warmup_epochs"
+        "{what} in epoch {epoch}, step {step}; {}; \
+         lower optimizer.learning_rate or raise schedule.warmup_epochs",
+        if *saved { "the last checkpoint is intact" } else { "there is no checkpoint yet" }
     )]
     Diverged {
         /// What is no number any more.
@@ -74,6 +99,8 @@ pub enum Error {
         epoch: usize,
         /// Step in the epoch, counted from 1.
         step: usize,
+        /// Whether the run has a checkpoint.
+        saved: bool,
     },
     /// There is nothing to train or measure on.
     #[error("{what} of data set `{dataset}` is empty; nothing to do")]
@@ -110,6 +137,8 @@ impl Error {
             | Error::RunExists(_)
             | Error::RunBusy(_)
             | Error::NoRun(_)
+            | Error::NotPublished { .. }
+            | Error::NoDownloads(_)
             | Error::Mismatch(_) => true,
             Error::Model(error) => error.is_wrong_use(),
             Error::Data(error) => error.is_wrong_use(),

@@ -4,11 +4,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Stage;
+
 /// Something that happened in a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The run is set up and about to take its first step.
     Started(&'a Started<'a>),
+    /// Other parameters learn from here on; the first time, which ones.
+    Stage(&'a Stage),
     /// An optimizer step is done.
     Step(Step),
     /// An epoch is done, measured and saved.
@@ -26,6 +30,15 @@ pub enum Event<'a> {
         name: &'a str,
         /// Why it could not be read.
         reason: &'a str,
+    },
+    /// Published weights are on their way.
+    Fetching {
+        /// The file's name.
+        file: &'a str,
+        /// Bytes so far.
+        have: u64,
+        /// Bytes of the whole file; 0 where nobody says.
+        total: u64,
     },
     /// Something worth a line.
     Note(&'a str),

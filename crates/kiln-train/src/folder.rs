@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::write_atomically;
 use crate::machine::now;
-use crate::{EpochRow, Error, Evaluation, Event, Observer, Recipe};
+use crate::{Checkpoint, EpochRow, Error, Evaluation, Event, Observer, Recipe};
 
 const RECIPE: &str = "recipe.toml";
 
@@ -35,12 +35,35 @@ pub fn run_of(checkpoint: &Path) -> Option<&Path> {
     folder.parent().filter(|_| folder.ends_with("checkpoints"))
 }
 
+/// The runs that lie in the folder `path`, as `train --seeds` leaves them, by name.
+pub fn runs_in(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|inside| inside.join(RECIPE).is_file()).collect();
+    // `seed-9` before `seed-10`.
+    runs.sort_by_key(|run| (run.as_os_str().len(), run.clone()));
+    runs
+}
+
+/// The first few of `runs`, for a message.
+pub(crate) fn named(runs: &[PathBuf]) -> String {
+    const FEW: usize = 5;
+    let mut names: Vec<String> =
+        runs.iter().take(FEW).map(|run| run.display().to_string()).collect();
+    if runs.len() > FEW {
+        names.push(format!("… ({} in all)", runs.len()));
+    }
+    names.join(", ")
+}
+
 impl Folder {
     /// Makes the folder of a new run.
     pub(crate) fn create(path: &Path) -> Result<Folder, Error> {
-        fs::create_dir_all(path).map_err(Error::io(path))?;
+        fs::create_dir_all(path).map_err(|source| Error::Out { path: path.to_owned(), source })?;
         let folder = Folder::locked(path)?;
-        if folder.recipe().exists() {
+        // Checkpoints that have lost their recipe are somebody's work all the same.
+        let begun = [folder.best(), folder.last()].iter().any(|it| Checkpoint::exists(it));
+        if folder.recipe().exists() || begun {
             return Err(Error::RunExists(path.to_owned()));
         }
         let checkpoints = path.join("checkpoints");
@@ -95,6 +118,24 @@ impl Folder {
 
     pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<(), Error> {
         self.write(RECIPE, recipe.to_toml().as_bytes())
+    }
+
+    /// Whether an epoch of the run was once finished.
+    pub(crate) fn has_results(&self) -> bool {
+        self.path.join("results.csv").exists() || Checkpoint::exists(&self.best())
+    }
+
+    /// What to do where the run can't go on from its last checkpoint.
+    pub(crate) fn anew(&self) -> String {
+        let readable =
+            [self.best(), self.last()].into_iter().find(|it| Checkpoint::read(it).is_ok());
+        let weights = readable.map_or_else(String::new, |checkpoint| {
+            format!(" --weights {}", checkpoint.join("model.safetensors").display())
+        });
+        format!(
+            "the run can't go on from here; begin a new one: kiln train {}{weights} --out DIR",
+            self.recipe().display()
+        )
     }
 
     /// Writes `results.csv`: a header and a line per epoch; absent values are empty.
@@ -194,8 +235,9 @@ fn line(event: &Event<'_>) -> Option<String> {
             if row.best { ", best" } else { "" },
         )),
         Event::Skipped { name, reason } => Some(format!("skipped {name}: {reason}")),
+        Event::Stage(stage) => Some(stage.to_string()),
         Event::Note(note) => Some((*note).to_owned()),
-        Event::Step(_) | Event::Evaluated { .. } => None,
+        Event::Step(_) | Event::Evaluated { .. } | Event::Fetching { .. } => None,
     }
 }
 

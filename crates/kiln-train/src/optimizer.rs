@@ -7,6 +7,11 @@ use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig};
 use kiln_models::parameters;
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::within;
+
+/// Largest learning rate and weight decay; nothing learns near them.
+const LARGEST: f64 = 1000.0;
+
 /// Which optimizer trains, and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Optimizer {
@@ -108,16 +113,16 @@ impl Optimizer {
 
     /// Says which value cannot be used, if one cannot.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: f64, low: f64, high: f64| {
-            (low..high).contains(&value).then_some(()).ok_or_else(|| {
-                format!("optimizer.{name} must lie in [{low}, {high}), found {value}")
-            })
-        };
-        within("learning_rate", self.learning_rate, 0.0, f64::MAX)?;
-        within("momentum", self.momentum, 0.0, 1.0)?;
-        within("betas", self.betas[0], 0.0, 1.0)?;
-        within("betas", self.betas[1], 0.0, 1.0)?;
-        within("epsilon", self.epsilon, 0.0, f64::MAX)?;
-        within("weight_decay", self.weight_decay, 0.0, f64::MAX)
+        within("optimizer.learning_rate", self.learning_rate, 0.0, LARGEST)?;
+        within("optimizer.weight_decay", self.weight_decay, 0.0, LARGEST)?;
+        within("optimizer.epsilon", self.epsilon, 0.0, 1.0)?;
+        for (key, value) in
+            [("momentum", self.momentum), ("betas", self.betas[0]), ("betas", self.betas[1])]
+        {
+            if !(0.0..1.0).contains(&value) {
+                return Err(format!("optimizer.{key} must lie in [0, 1), found {value:?}"));
+            }
+        }
+        Ok(())
     }
 }

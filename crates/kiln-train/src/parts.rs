@@ -1,12 +1,21 @@
 //! The data of a run: what is trained on, what chooses the best epoch, what is held out.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_data::{Dataset, Loader, LoaderConfig, Splits};
+use kiln_data::{Dataset, Loader, LoaderConfig, Preprocess, Splits};
 use kiln_models::{Classifier, Registry};
 
-use crate::{Error, Event, Job, Observer, Recipe};
+use crate::groups::Groups;
+use crate::{Error, Event, Job, Observer, Recipe, Stage, published};
+
+/// A job that can be done.
+pub(crate) struct Prepared {
+    pub(crate) parts: Parts,
+    pub(crate) recipe: Recipe,
+    pub(crate) stages: Vec<Stage>,
+}
 
 /// Opens the data of `job` and fits its recipe to it; everything that can be refused is refused here,
 /// before anything is written.
@@ -14,9 +23,10 @@ pub(crate) fn prepare<R: Registry>(
     registry: &R,
     job: &Job,
     observer: &mut dyn Observer,
-) -> Result<(Parts, Recipe), Error> {
+) -> Result<Prepared, Error> {
+    published::check(&job.recipe)?;
     let parts = Parts::open(job)?;
-    let recipe = fitted(&job.recipe, &parts.splits, observer);
+    let recipe = fitted(job, &parts.splits, observer)?;
     // Parameters are drawn when they are first needed, so this costs nothing.
     let device = job.device.clone().inner();
     let network = registry
@@ -24,22 +34,43 @@ pub(crate) fn prepare<R: Registry>(
         .map_err(|error| error.within("options"))?;
     let [_, image @ ..] = recipe.input(1);
     network.check_input(image)?;
-    Ok((parts, recipe))
+    let stages = Groups::of(&recipe, &network)?.stages();
+    Ok(Prepared { parts, recipe, stages })
 }
 
-/// The recipe with the options that the data decides.
-fn fitted(recipe: &Recipe, splits: &Splits, observer: &mut dyn Observer) -> Recipe {
-    let mut recipe = recipe.clone();
+/// The recipe with the options that the data decides, and the colours that published weights expect.
+fn fitted(job: &Job, splits: &Splits, observer: &mut dyn Observer) -> Result<Recipe, Error> {
+    let mut recipe = job.recipe.clone();
+    let mut decide = |key: &str, found: &dyn Debug, value: &dyn Debug, why: &str| {
+        if job.insisted.iter().any(|insisted| insisted == key) {
+            return Err(Error::Mismatch(format!(
+                "{key} is {found:?}, but {why} make it {value:?}; leave it out, then it follows them"
+            )));
+        }
+        observer.event(Event::Note(&format!("{key} is {value:?}: {why}")));
+        Ok(())
+    };
     for (option, value, why) in [
         ("num_classes", splits.classes.len(), "the classes of the data set"),
-        ("in_channels", recipe.preprocess.channels, "preprocess.channels"),
+        ("in_channels", recipe.preprocess.channels, "the images (preprocess.channels)"),
     ] {
         if let Some(found) = recipe.options.get_mut(option).filter(|found| **found != value) {
-            observer.event(Event::Note(&format!("options.{option} is {value}: {why}")));
+            let key = format!("options.{option}");
+            decide(&key, &format_args!("{found}"), &value, why)?;
             *found = value.into();
         }
     }
-    recipe
+    if let Some(entry) = published::of(&recipe).filter(|_| recipe.preprocess.channels == 3) {
+        let Preprocess { mean, std, .. } = &mut recipe.preprocess;
+        for (key, own, theirs) in [("mean", mean, entry.mean), ("std", std, entry.std)] {
+            if own[..] != theirs {
+                let why = format!("the images that {} was trained on", entry.file);
+                decide(&format!("preprocess.{key}"), &*own, &theirs, &why)?;
+                *own = theirs.to_vec();
+            }
+        }
+    }
+    Ok(recipe)
 }
 
 /// The data of a run.
@@ -57,7 +88,7 @@ impl Parts {
             None => kiln_data::open(&recipe.dataset, recipe.data.as_ref().map(Path::new))?,
         };
         let classes = splits.classes.len();
-        for part in [&splits.train, &splits.test] {
+        for (_, part) in splits.parts() {
             if let Some(index) = (0..part.len()).find(|&index| part.label(index) >= classes) {
                 return Err(Error::Mismatch(format!(
                     "sample {} has label {}, but data set `{}` names only {classes} classes",
@@ -69,7 +100,11 @@ impl Parts {
         }
         let hold_out = |part, fraction| kiln_data::split_off(part, fraction, recipe.seed);
         let [train, _] = hold_out(splits.train.clone(), 1.0 - recipe.fraction)?;
-        let [train, validation] = hold_out(train, recipe.validation)?;
+        let own = splits.validation.clone().filter(|_| recipe.validation > 0.0);
+        let (train, validation) = match own {
+            Some(own) => (train, own),
+            None => hold_out(train, recipe.validation)?.into(),
+        };
         let validation = Some(validation).filter(|held| !held.is_empty());
         for (part, what) in [(&train, "the training part"), (&splits.test, "the test part")] {
             if part.is_empty() {

@@ -2,8 +2,8 @@
 
 use kiln_models::{Registry, summarize};
 
-use crate::parts::prepare;
-use crate::{Error, Job, Recipe, Silent};
+use crate::parts::{Prepared, prepare};
+use crate::{Error, Job, Recipe, Silent, Stage};
 
 /// What a run would do.
 #[derive(Clone, Debug)]
@@ -18,11 +18,14 @@ pub struct Plan {
     pub steps_per_epoch: usize,
     /// Shape of a batch: `[batch, channels, height, width]`.
     pub input: [usize; 4],
-    /// Learning rate at each epoch's first step.
+    /// Learning rate at each epoch's last step, as `results.csv` has it.
     pub rates: Vec<f64>,
-    /// Bytes of parameters, gradients and optimizer state.
+    /// Which parameters learn when.
+    pub stages: Vec<Stage>,
+    /// Bytes of parameters, gradients and optimizer state, in the stage with most of them.
     pub parameter_bytes: usize,
-    /// Bytes of the layer outputs of a batch, which training keeps for the gradients.
+    /// Bytes of the layer outputs of a batch, which training keeps for the gradients, those of
+    /// frozen layers included.
     pub activation_bytes: usize,
 }
 
@@ -32,7 +35,7 @@ pub struct Plan {
 ///
 /// As [`train`](crate::train), as far as that shows before the first step.
 pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
-    let (parts, recipe) = prepare(registry, job, &mut Silent)?;
+    let Prepared { parts, recipe, stages } = prepare(registry, job, &mut Silent)?;
     let device = job.device.clone().inner();
     let network = registry.build(&recipe.model, &recipe.options, &device)?;
     let [_, image @ ..] = recipe.input(1);
@@ -42,6 +45,7 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
     let outputs: usize =
         summary.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
     let moments = recipe.optimizer.moments();
+    let learning = stages.iter().map(|stage| stage.learning).max().unwrap_or_default();
     Ok(Plan {
         parameters: summary.parameters,
         samples: parts.samples(),
@@ -49,11 +53,12 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
         input: recipe.input(recipe.batch_size),
         rates: (0..recipe.epochs)
             .map(|epoch| {
-                let step = (epoch * steps_per_epoch) as u64;
+                let step = ((epoch + 1) * steps_per_epoch).saturating_sub(1) as u64;
                 recipe.learning_rate(step, steps_per_epoch)
             })
             .collect(),
-        parameter_bytes: summary.parameters * 4 * (2 + moments),
+        stages,
+        parameter_bytes: (summary.parameters + learning * (1 + moments)) * 4,
         activation_bytes: outputs * 4 * recipe.batch_size,
         recipe,
     })

@@ -41,24 +41,45 @@ pub fn predict<R: Registry>(
     device: &Device,
     each: &mut Each<'_>,
 ) -> Result<(), Error> {
-    let ready = subject.load(registry, device)?;
-    for chunk in images.chunks(BATCH) {
-        ready.predict_chunk(chunk, top, device, each)?;
-    }
+    subject.load(registry, device)?.predict(images, top, device, each)?;
     Ok(())
 }
 
 impl<N: Classifier> Ready<N> {
+    /// As [`predict`](fn@predict), and returns how many images had transparent pixels. Their colours count as if they were opaque.
+    ///
+    /// # Errors
+    ///
+    /// If the network gives other scores than it says.
+    pub fn predict(
+        &self,
+        images: &[PathBuf],
+        top: usize,
+        device: &Device,
+        each: &mut Each<'_>,
+    ) -> Result<usize, Error> {
+        let mut transparent = 0;
+        for chunk in images.chunks(BATCH) {
+            transparent += self.predict_chunk(chunk, top, device, each)?;
+        }
+        Ok(transparent)
+    }
+
     fn predict_chunk(
         &self,
         files: &[PathBuf],
         top: usize,
         device: &Device,
         each: &mut Each<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let preprocess = &self.state.preprocess;
-        let decoded: Vec<_> =
-            files.iter().map(|file| preprocess.apply(&kiln_data::decode(file)?)).collect();
+        let mut transparent = 0;
+        let mut read = |file: &PathBuf| {
+            let (pixels, is_transparent) = kiln_data::decode::decode_telling(file)?;
+            transparent += usize::from(is_transparent);
+            preprocess.apply(&pixels)
+        };
+        let decoded: Vec<_> = files.iter().map(&mut read).collect();
         let pixels: Vec<f32> = decoded.iter().flatten().flatten().copied().collect();
         let count = decoded.iter().flatten().count();
 
@@ -79,7 +100,7 @@ impl<N: Classifier> Ready<N> {
             let result = decoded.map_err(Error::from);
             each(file, result.map(|_| predictions.next().expect("one for each decoded image")));
         }
-        Ok(())
+        Ok(transparent)
     }
 
     /// The `top` likeliest classes of a row of scores, likeliest first.

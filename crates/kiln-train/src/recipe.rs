@@ -1,18 +1,20 @@
 //! Recipes: everything a run depends on, as TOML laid over defaults.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
-use kiln_data::{Augment, Policy, Preprocess};
+use kiln_data::{Augment, MAX_WORKERS, Policy, Preprocess};
 use kiln_models::{Registry, nearest, options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Optimizer, Schedule};
+use crate::{Error, Group, Optimizer, Schedule};
 
 /// More is a slip of the finger.
-const MOST_EPOCHS: usize = 1_000_000;
+pub const MOST_EPOCHS: usize = 1_000_000;
 const LARGEST_BATCH: usize = 1 << 20;
+/// TOML's integers end here, and a run's recipe is written as TOML.
+pub const LARGEST_SEED: u64 = i64::MAX as u64;
 
 /// The recipes that ship with kiln, as `(name, TOML)`, sorted by name.
 pub fn recipes() -> &'static [(&'static str, &'static str)] {
@@ -28,7 +30,8 @@ pub struct Recipe {
     pub dataset: String,
     /// Folder with the data; absent: the embedded sample.
     pub data: Option<String>,
-    /// Weights to start from; absent: random ones.
+    /// Weights to start from, a head for other classes excepted: a file, or `pretrained` for those that are published;
+    /// absent: random ones.
     pub weights: Option<String>,
     /// Seed of every random number in the run.
     pub seed: u64,
@@ -38,7 +41,8 @@ pub struct Recipe {
     pub batch_size: usize,
     /// Fraction of the training part that is used at all, for a quick look or a learning curve.
     pub fraction: f64,
-    /// Fraction of the training part held out to choose the best epoch; 0 takes the last one.
+    /// Fraction of the training part held out to choose the best epoch; 0 takes the last one. A data set that has a
+    /// validation part of its own lends that instead, unless this is 0.
     pub validation: f64,
     /// Options of the model, laid over its defaults.
     pub options: Map<String, Value>,
@@ -52,6 +56,8 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// The learning rate over time.
     pub schedule: Schedule,
+    /// Parameters that are frozen for a while or learn at a rate of their own.
+    pub groups: Vec<Group>,
     /// Early stopping.
     pub stop: Stop,
     /// How samples are read.
@@ -88,32 +94,39 @@ impl Default for Reading {
 }
 
 impl Recipe {
-    /// The shipped recipe called `name`, or the one that trains model `name` on its default data
-    /// set: `lenet5` is `lenet5-mnist`.
+    /// The recipe that kiln carries under `name`, as `(name, TOML)`, or the one that trains model
+    /// `name` on its default data set: `lenet5` is `lenet5-mnist`.
+    pub fn carried<R: Registry>(
+        registry: &R,
+        name: &str,
+    ) -> Option<&'static (&'static str, &'static str)> {
+        let stem = name.strip_suffix(".toml").unwrap_or(name);
+        let entry = registry.entries().iter().find(|entry| entry.name == stem);
+        let default = entry.map(|entry| format!("{}-{}", entry.name, entry.dataset));
+        recipes().iter().find(|(known, _)| *known == stem || Some(*known) == default.as_deref())
+    }
+
+    /// The recipe that kiln [carries](Self::carried) under `name`, or of a model that has none the
+    /// [defaults](Self::defaults).
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownRecipe`] with the nearest name if there is none.
+    /// [`Error::UnknownRecipe`] with the nearest name if there is neither.
     pub fn named<R: Registry>(registry: &R, name: &str) -> Result<Recipe, Error> {
+        if let Some((known, text)) = Recipe::carried(registry, name) {
+            return Recipe::parse(registry, known, text);
+        }
         let stem = name.strip_suffix(".toml").unwrap_or(name);
-        let default = registry
-            .entries()
-            .iter()
-            .find(|entry| entry.name == stem)
-            .map(|entry| format!("{}-{}", entry.name, entry.dataset));
-        let found = recipes()
-            .iter()
-            .find(|(known, _)| *known == stem || Some(*known) == default.as_deref());
-        let Some((known, text)) = found else {
-            let models = registry.entries().iter().map(|entry| entry.name);
-            let names = recipes().iter().map(|(known, _)| *known).chain(models);
-            return Err(Error::UnknownRecipe {
-                name: name.to_owned(),
-                nearest: nearest(stem, names).map(str::to_owned),
-                known: recipes().iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
-            });
-        };
-        Recipe::parse(registry, known, text)
+        let models = || registry.entries().iter().map(|entry| entry.name);
+        if models().any(|known| known == name) {
+            return Recipe::defaults(registry, name);
+        }
+        let names = recipes().iter().map(|(known, _)| *known).chain(models());
+        Err(Error::UnknownRecipe {
+            name: name.to_owned(),
+            nearest: nearest(stem, names).map(str::to_owned),
+            known: recipes().iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// The recipe in the file `path`.
@@ -122,8 +135,14 @@ impl Recipe {
     ///
     /// If the file cannot be read or is no recipe; the message names the key.
     pub fn from_file<R: Registry>(registry: &R, path: &Path) -> Result<Recipe, Error> {
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
-        Recipe::parse(registry, &path.display().to_string(), &text)
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => {
+                Error::recipe(&name, "it isn't UTF-8, as TOML must be; save it as UTF-8 text")
+            }
+            _ => Error::io(path)(error),
+        })?;
+        Recipe::parse(registry, &name, &text)
     }
 
     /// The recipe written as TOML in `text`; `name` stands in messages.
@@ -168,6 +187,7 @@ impl Recipe {
                 channels,
                 height,
                 width,
+                resize: 0,
                 mean: vec![0.5; channels],
                 std: vec![0.5; channels],
             },
@@ -175,6 +195,7 @@ impl Recipe {
             loss: Loss::default(),
             optimizer: Optimizer::default(),
             schedule: Schedule::default(),
+            groups: Vec::new(),
             stop: Stop::default(),
             loader: Reading::default(),
         })
@@ -232,7 +253,8 @@ impl Recipe {
         serde_json::to_value(self).expect("a recipe holds only numbers, texts, lists and tables")
     }
 
-    fn from_value(name: &str, value: Value) -> Result<Recipe, Error> {
+    fn from_value(name: &str, mut value: Value) -> Result<Recipe, Error> {
+        Group::complete(&mut value["groups"]).map_err(|reason| Error::recipe(name, reason))?;
         let recipe: Recipe = options::read(value).map_err(|error| Error::recipe(name, error))?;
         recipe.check().map_err(|reason| Error::recipe(name, reason))?;
         Ok(recipe)
@@ -240,11 +262,15 @@ impl Recipe {
 
     /// Says which value cannot be used, if one cannot.
     fn check(&self) -> Result<(), String> {
-        for (key, value, most) in
-            [("epochs", self.epochs, MOST_EPOCHS), ("batch_size", self.batch_size, LARGEST_BATCH)]
-        {
-            if !(1..=most).contains(&value) {
-                return Err(format!("{key} must lie in [1, {most}], found {value}"));
+        for (key, value, least, most) in [
+            ("seed", self.seed, 0, LARGEST_SEED),
+            ("epochs", self.epochs as u64, 1, MOST_EPOCHS as u64),
+            ("batch_size", self.batch_size as u64, 1, LARGEST_BATCH as u64),
+            ("stop.patience", self.stop.patience as u64, 0, MOST_EPOCHS as u64),
+            ("loader.workers", self.loader.workers as u64, 0, MAX_WORKERS as u64),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(format!("{key} must lie in [{least}, {most}], found {value}"));
             }
         }
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
@@ -265,8 +291,18 @@ impl Recipe {
         self.preprocess.check().map_err(|error| error.to_string())?;
         self.augment.check().map_err(|error| error.to_string())?;
         self.optimizer.check()?;
-        self.schedule.check()
+        self.schedule.check()?;
+        self.groups.iter().try_for_each(Group::check)
     }
+}
+
+/// Says that `value` of the setting `key` does not lie between `least` and `most`, if it doesn't.
+pub(crate) fn within(key: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    // `{:?}` writes 1e300 as that, and not in three hundred digits.
+    Err(format!("{key} must lie in [{least}, {most}], found {value:?}"))
 }
 
 /// Drops what is absent, which TOML cannot say, and writes single-precision numbers as people do:
@@ -382,12 +418,63 @@ mod tests {
             ("schedule.warmup_epochs=-1", "schedule.warmup_epochs"),
             ("preprocess.std=[0.0]", "preprocess.std"),
             ("epochs=many", "epochs"),
+            ("epochs=99999999999999999999", "epochs"),
+            ("seed=18446744073709551615", "seed"),
+            ("batch_size=1000000000", "batch_size"),
+            ("stop.patience=1000000000", "stop.patience"),
+            ("loader.workers=100000", "loader.workers"),
+            ("optimizer.learning_rate=-1", "[0, 1000]"),
+            ("optimizer.learning_rate=1e300", "1e300"),
+            ("optimizer.learning_rate=nan", "optimizer.learning_rate"),
+            ("optimizer.weight_decay=1e300", "optimizer.weight_decay"),
+            ("optimizer.epsilon=2", "optimizer.epsilon"),
+            ("optimizer.betas=[0.9, 1]", "optimizer.betas"),
+            ("schedule.warmup_epochs=1e300", "schedule.warmup_epochs"),
+            ("schedule.final_fraction=2", "schedule.final_fraction"),
+            ("schedule.gamma=1e300", "schedule.gamma"),
+            ("schedule.milestones=[-1]", "schedule.milestones"),
+            ("augment.shift=1e9", "augment.shift"),
+            ("augment.rotate=-1", "augment.rotate"),
+            ("augment.scale=1", "augment.scale"),
+            ("augment.shear=90", "augment.shear"),
+            ("loss.smoothing=1", "loss.smoothing"),
+            ("fraction=0", "fraction"),
+            ("preprocess.height=100000", "preprocess.height"),
+            ("preprocess.mean=[1e30]", "preprocess.mean"),
+            ("preprocess.std=[1e-30]", "preprocess.std"),
+            ("groups=[{\"match\": \"head\", \"rate_factor\": 1e300}]", "rate_factor"),
+            ("groups=[{\"match\": \"head\", \"frozen_epochs\": 1000000000}]", "frozen_epochs"),
         ] {
             let before = recipe.clone();
             let error = recipe.set(assignment).unwrap_err().to_string();
             assert!(error.contains(key), "{assignment}: {error}");
+            assert!(error.len() < 120, "an error is there to be read: {error}");
             assert_eq!(recipe, before, "a refused value changes nothing");
         }
+    }
+
+    #[test]
+    fn a_group_is_completed_and_its_mistakes_are_named() {
+        let with = |groups: &str| {
+            Recipe::parse(&Zoo, "mine", &format!("model = \"lenet5\"\n[[groups]]\n{groups}"))
+        };
+        let refused = |groups: &str| with(groups).unwrap_err().to_string();
+
+        let recipe = with("match = \"backbone\"\nfrozen_epochs = 3").unwrap();
+        let group = Group { matches: "backbone".into(), frozen_epochs: 3, ..Group::default() };
+        assert_eq!(recipe.groups, [group]);
+        assert_eq!(Recipe::parse(&Zoo, "again", &recipe.to_toml()).unwrap(), recipe);
+
+        let message = refused("match = \"head\"\nfrozen_epoch = 3");
+        assert!(message.contains("did you mean `frozen_epochs`?"), "{message}");
+        assert!(refused("frozen = true").contains("needs the key `match`"));
+        assert!(refused("match = \"head\"\nfrozen = 3").contains("true or false"));
+        assert!(refused("match = \"head\"\nrate_factor = -1").contains("rate_factor"));
+        assert!(refused("match = \"head\"\nfrozen = true\nfrozen_epochs = 1").contains("not both"));
+
+        let mut changed = recipe;
+        changed.set("groups=[{\"match\": \"head\", \"rate_factor\": 10}]").unwrap();
+        assert_eq!(changed.groups[0].rate_factor, 10.0);
     }
 
     #[test]

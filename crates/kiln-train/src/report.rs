@@ -12,7 +12,7 @@ use crate::checkpoint::State;
 use crate::classification::{Measure, scores};
 use crate::folder::Folder;
 use crate::machine::now;
-use crate::{Error, Evaluation, Recipe, Stopped, device_name, machine};
+use crate::{Error, Evaluation, Recipe, Stage, Stopped, device_name, machine};
 
 /// Predictions shown of each kind.
 const CARDS: usize = 30;
@@ -26,11 +26,12 @@ pub(crate) fn refresh(
     folder: &Folder,
     recipe: &Recipe,
     state: &State,
+    stages: &[Stage],
     validation: Option<&Measure>,
     status: viz::Status,
 ) -> Result<(), Error> {
     let source = recipe.data.as_deref().unwrap_or("the embedded sample");
-    let mut run = outline(recipe, state, source);
+    let mut run = outline(recipe, state, stages, source);
     run.status = status;
     run.evaluation = validation.map(|measure| viz::Evaluation {
         split: "validation".into(),
@@ -51,13 +52,14 @@ pub(crate) struct Ended<'a> {
     pub(crate) source: &'a str,
     pub(crate) test: &'a dyn Dataset,
     pub(crate) evaluation: &'a Evaluation,
+    pub(crate) stages: &'a [Stage],
     pub(crate) stopped: Stopped,
 }
 
 impl Ended<'_> {
     /// Writes the report, with what `network`, the best one, has learned.
     pub(crate) fn report<N: Classifier>(&self, network: &N, device: &Device) -> Result<(), Error> {
-        let mut run = outline(self.recipe, self.state, self.source);
+        let mut run = outline(self.recipe, self.state, self.stages, self.source);
         run.status = match self.stopped {
             Stopped::Early => viz::Status::Stopped(format!(
                 "stopped early: no better for {} epochs",
@@ -174,7 +176,7 @@ impl Ended<'_> {
 }
 
 /// What is known of a run at any time.
-fn outline(recipe: &Recipe, state: &State, source: &str) -> viz::Run {
+fn outline(recipe: &Recipe, state: &State, stages: &[Stage], source: &str) -> viz::Run {
     let unknown = f64::NAN;
     let epochs = state.history.iter().map(|row| viz::Epoch {
         epoch: row.epoch,
@@ -195,6 +197,7 @@ fn outline(recipe: &Recipe, state: &State, source: &str) -> viz::Run {
         epochs: epochs.collect(),
         recipe: recipe.to_toml(),
         facts: vec![
+            ("Learning".into(), stages.iter().map(Stage::to_string).collect::<Vec<_>>().join("; ")),
             ("Machine".into(), machine()),
             ("Time".into(), now()),
             ("kiln".into(), env!("CARGO_PKG_VERSION").into()),

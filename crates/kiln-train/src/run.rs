@@ -12,9 +12,11 @@ use kiln_viz::Status;
 use crate::checkpoint::{Running, State};
 use crate::classification::{self, Measure};
 use crate::folder::Folder;
+use crate::groups::Groups;
 use crate::parts::Parts;
 use crate::{
-    Checkpoint, EpochRow, Error, Event, Job, Observer, Recipe, Step, Stopped, identity, report,
+    Checkpoint, EpochRow, Error, Event, Job, Observer, Recipe, Stage, Step, Stopped, identity,
+    published, report,
 };
 
 /// A report under way is drawn at the end of an epoch, but not more often than this.
@@ -25,8 +27,13 @@ pub(crate) struct Run<'a, N> {
     folder: &'a Folder,
     pub(crate) recipe: Recipe,
     device: Device,
-    pub(crate) network: N,
+    /// Lent to the optimizer for a moment in each step: while there is no other handle on a
+    /// parameter, it is updated in its place.
+    network: Option<N>,
     optimizer: ModuleOptimizer,
+    groups: Groups,
+    /// What is frozen now; nothing is, until the first epoch begins.
+    stage: Option<Stage>,
     pub(crate) loader: Loader,
     pub(crate) state: State,
     pub(crate) resumed: bool,
@@ -34,8 +41,60 @@ pub(crate) struct Run<'a, N> {
     reported: Option<Instant>,
 }
 
+/// The network that a new run begins with: drawn from the seed, with the weights of the recipe's
+/// file where there is one.
+pub(crate) fn start<R: Registry>(
+    registry: &R,
+    recipe: &Recipe,
+    job: &Job,
+    observer: &mut dyn Observer,
+) -> Result<R::Network, Error> {
+    let device = job.device.clone().autodiff();
+    device.seed(identity::mix(recipe.seed, 0));
+    let network = identity::by_path(registry.build(&recipe.model, &recipe.options, &device)?);
+    let Some(named) = &recipe.weights else { return Ok(network) };
+    let file = published::file(&recipe.model, named, observer)?;
+
+    let keys = registry.keys(&recipe.model);
+    let (network, report) = weights::load_backbone(network, &file, keys)?;
+    let anew = if report.is_exact() { "" } else { "; these parts of the head start anew" };
+    observer.event(Event::Note(&format!("{}: {report}{anew}", file.display())));
+    Ok(network)
+}
+
 impl<'a, N: Classifier> Run<'a, N> {
-    pub(crate) fn new<R: Registry<Network = N>>(
+    /// A run of `network` from the beginning.
+    pub(crate) fn new(
+        network: N,
+        folder: &'a Folder,
+        recipe: Recipe,
+        parts: &Parts,
+        job: &Job,
+    ) -> Result<Self, Error> {
+        let state = State::new(
+            &recipe.model,
+            recipe.options.clone(),
+            &recipe.dataset,
+            parts.splits.classes.clone(),
+            recipe.preprocess.clone(),
+        );
+        Ok(Run {
+            folder,
+            device: job.device.clone().autodiff(),
+            optimizer: recipe.optimizer.init(&network),
+            groups: Groups::of(&recipe, &network)?,
+            stage: None,
+            network: Some(network),
+            loader: parts.loader(&recipe)?,
+            state,
+            resumed: false,
+            reported: None,
+            recipe,
+        })
+    }
+
+    /// The run in `folder` from its last checkpoint on, or from the beginning if it has none.
+    pub(crate) fn resumed<R: Registry<Network = N>>(
         registry: &R,
         folder: &'a Folder,
         recipe: Recipe,
@@ -43,47 +102,45 @@ impl<'a, N: Classifier> Run<'a, N> {
         job: &Job,
         observer: &mut dyn Observer,
     ) -> Result<Self, Error> {
-        let device = job.device.clone().autodiff();
-        device.seed(identity::mix(recipe.seed, 0));
-        let network = registry.build(&recipe.model, &recipe.options, &device)?;
-        let mut network = identity::by_path(network);
-        let mut optimizer = recipe.optimizer.init(&network);
-        let mut state = State::new(
-            &recipe.model,
-            recipe.options.clone(),
-            &recipe.dataset,
-            parts.splits.classes.clone(),
-            recipe.preprocess.clone(),
-        );
-
-        let last = (job.resume && Checkpoint::exists(&folder.last())).then(|| folder.last());
-        if let Some(last) = &last {
-            let checkpoint = Checkpoint::read(last)?;
-            network = weights::from_bytes(network, checkpoint.model, last)?;
-            let bytes = checkpoint.optimizer.ok_or_else(|| {
-                Error::checkpoint(last, "it has no optimizer state, so training cannot go on")
-            })?;
-            optimizer = optimizer
-                .from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
-                .map_err(|error| Error::checkpoint(last, format!("optimizer state: {error}")))?;
-            state = checkpoint.state;
-        } else if let Some(file) = &recipe.weights {
-            let keys = registry.keys(&recipe.model);
-            let report;
-            (network, report) = weights::load(network, Path::new(file), keys)?;
-            if report.loaded.is_empty() {
-                return Err(Error::recipe(
-                    file,
-                    format!("no weight fits {}: {report}", recipe.model),
-                ));
+        let last = folder.last();
+        if !Checkpoint::exists(&last) {
+            if folder.has_results() {
+                let reason =
+                    format!("it is gone, although epochs were finished; {}", folder.anew());
+                return Err(Error::checkpoint(&last, reason));
             }
-            observer.event(Event::Note(&format!("{file}: {report}")));
+            observer.event(Event::Note(&format!(
+                "{} has no checkpoint yet; training starts from the beginning",
+                folder.path().display()
+            )));
+            let network = start(registry, &recipe, job, observer)?;
+            return Run::new(network, folder, recipe, parts, job);
         }
 
-        let loader = parts.loader(&recipe)?;
-        let resumed = last.is_some();
-        let reported = None;
-        Ok(Run { folder, recipe, device, network, optimizer, loader, state, resumed, reported })
+        let unusable = |error| Checkpoint::remedied(error, &folder.anew());
+        let Checkpoint { state, model, optimizer } = Checkpoint::read(&last).map_err(unusable)?;
+        if state.progress.best_epoch > 0 && !Checkpoint::exists(&folder.best()) {
+            let reason = format!("it is gone, although the run had one; {}", folder.anew());
+            return Err(Error::checkpoint(&folder.best(), reason));
+        }
+        let device = job.device.clone().autodiff();
+        let network = registry.build(&recipe.model, &recipe.options, &device)?;
+        let network = weights::from_bytes(identity::by_path(network), model, &last)?;
+        let bytes = optimizer.ok_or_else(|| {
+            let reason = "it has no optimizer state, so training cannot go on";
+            unusable(Error::checkpoint(&last, reason))
+        })?;
+        let mut run = Run::new(network, folder, recipe, parts, job)?;
+        run.optimizer =
+            run.optimizer.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes)).map_err(
+                |error| unusable(Error::checkpoint(&last, format!("optimizer state: {error}"))),
+            )?;
+        Ok(Run { state, resumed: true, ..run })
+    }
+
+    /// The network as it is now.
+    pub(crate) fn network(&self) -> &N {
+        self.network.as_ref().expect("the optimizer gives it back before its step ends")
     }
 
     /// Trains until the end or until `observer` interrupts.
@@ -99,10 +156,7 @@ impl<'a, N: Classifier> Run<'a, N> {
             if !self.epoch(parts, observer)? {
                 self.save(&self.folder.last(), true)?;
                 let status = Status::Stopped("interrupted; continue with --resume".into());
-                noted(
-                    report::refresh(self.folder, &self.recipe, &self.state, None, status),
-                    observer,
-                );
+                noted(self.refresh(None, status), observer);
                 return Ok(Stopped::Interrupted);
             }
         }
@@ -120,6 +174,7 @@ impl<'a, N: Classifier> Run<'a, N> {
     fn epoch(&mut self, parts: &Parts, observer: &mut dyn Observer) -> Result<bool, Error> {
         let steps = self.loader.batches();
         let epoch = self.state.progress.epochs;
+        self.freeze(epoch, observer);
         let before = self.state.progress.running.seconds;
         let start = Instant::now();
         let mut learning_rate = 0.0;
@@ -152,13 +207,21 @@ impl<'a, N: Classifier> Run<'a, N> {
         if self.reported.is_none_or(|at| at.elapsed() > REPORT_EVERY) {
             let (epoch, epochs) = (self.state.progress.epochs, self.recipe.epochs);
             let status = Status::Running { epoch, epochs };
-            let (recipe, state) = (&self.recipe, &self.state);
-            let drawn = report::refresh(self.folder, recipe, state, validation.as_ref(), status);
-            noted(drawn, observer);
+            noted(self.refresh(validation.as_ref(), status), observer);
             self.reported = Some(Instant::now());
         }
         observer.event(Event::Epoch(self.state.history.last().expect("an epoch was closed")));
         Ok(self.state.progress.epochs == self.recipe.epochs || !observer.interrupted())
+    }
+
+    /// Freezes what is frozen in `epoch`, from 0, and thaws the rest, if that is not yet so.
+    fn freeze(&mut self, epoch: usize, observer: &mut dyn Observer) {
+        let stage = self.groups.stage(epoch);
+        if stage != self.stage {
+            self.network = self.network.take().map(|network| self.groups.freeze(network, epoch));
+            self.stage = stage;
+            self.stage.iter().for_each(|stage| observer.event(Event::Stage(stage)));
+        }
     }
 
     /// One optimizer step on `batch`.
@@ -174,7 +237,8 @@ impl<'a, N: Classifier> Run<'a, N> {
         if !batch.labels.is_empty() {
             self.device.seed(identity::mix(self.recipe.seed, self.state.progress.steps + 1));
             let (images, targets) = (batch.images(&self.device), batch.labels(&self.device));
-            let (scores, loss) = self.network.loss(images, targets, self.recipe.loss.smoothing);
+            let smoothing = self.recipe.loss.smoothing;
+            let (scores, loss) = self.network().loss(images, targets, smoothing);
             let classes = self.state.classes.len();
             let scores = classification::scores(scores.inner(), classes)?;
             let value: f32 = loss.clone().into_scalar();
@@ -185,10 +249,13 @@ impl<'a, N: Classifier> Run<'a, N> {
                     what: format!("the loss became {value}"),
                     epoch,
                     step,
+                    saved: Checkpoint::exists(&self.folder.last()),
                 });
             }
-            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
-            self.network = self.optimizer.step(learning_rate, self.network.clone(), gradients);
+            let gradients = GradientsParams::from_grads(loss.backward(), self.network());
+            let rates = self.groups.rates(learning_rate);
+            self.network =
+                self.network.take().map(|network| self.optimizer.step(rates, network, gradients));
 
             let running = &mut self.state.progress.running;
             running.loss_sum += f64::from(value) * batch.labels.len() as f64;
@@ -213,7 +280,7 @@ impl<'a, N: Classifier> Run<'a, N> {
     ) -> Result<Option<Measure>, Error> {
         let Some(part) = &parts.validation else { return Ok(None) };
         classification::measure(
-            &self.network.valid(),
+            &self.network().valid(),
             part.clone(),
             &self.recipe.preprocess,
             self.state.classes.len(),
@@ -271,24 +338,30 @@ impl<'a, N: Classifier> Run<'a, N> {
     pub(crate) fn give_up(&self, error: &Error) {
         let status = Status::Stopped(format!("ended with an error: {error}"));
         // The error itself is what the caller hears of.
-        let _ = report::refresh(self.folder, &self.recipe, &self.state, None, status);
+        let _ = self.refresh(None, status);
+    }
+
+    fn refresh(&self, validation: Option<&Measure>, status: Status) -> Result<(), Error> {
+        let (recipe, stages) = (&self.recipe, self.groups.stages());
+        report::refresh(self.folder, recipe, &self.state, &stages, validation, status)
     }
 
     fn save(&self, folder: &Path, with_optimizer: bool) -> Result<(), Error> {
-        if let Some(path) = identity::not_finite(&self.network) {
+        if let Some(path) = identity::not_finite(self.network()) {
             let what = format!("parameter {path} is no longer finite");
             let progress = &self.state.progress;
             return Err(Error::Diverged {
                 what,
                 epoch: progress.epochs,
                 step: progress.steps_in_epoch,
+                saved: Checkpoint::exists(&self.folder.last()),
             });
         }
         let optimizer = with_optimizer.then(|| self.optimizer.into_bytes()).transpose();
         let optimizer = optimizer.map_err(|error| Error::checkpoint(folder, error))?;
         Checkpoint {
             state: self.state.clone(),
-            model: weights::to_bytes(&self.network),
+            model: weights::to_bytes(self.network()),
             optimizer: optimizer.map(|bytes| bytes.to_vec()),
         }
         .write(folder)

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::{MOST_EPOCHS, within};
+
+/// A milestone that raises the rate more than this is a slip of the finger.
+const LARGEST_GAMMA: f64 = 10.0;
+
 /// How the learning rate moves over a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -69,15 +74,11 @@ impl Schedule {
 
     /// Says which value cannot be used, if one cannot.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let finite = |name: &str, value: f64| {
-            (value.is_finite() && value >= 0.0).then_some(()).ok_or_else(|| {
-                format!("schedule.{name} must be a number of 0 or more, found {value}")
-            })
-        };
-        finite("warmup_epochs", self.warmup_epochs)?;
-        finite("final_fraction", self.final_fraction)?;
-        finite("gamma", self.gamma)?;
-        self.milestones.iter().try_for_each(|&at| finite("milestones", at))
+        let epochs = MOST_EPOCHS as f64;
+        within("schedule.warmup_epochs", self.warmup_epochs, 0.0, epochs)?;
+        within("schedule.final_fraction", self.final_fraction, 0.0, 1.0)?;
+        within("schedule.gamma", self.gamma, 0.0, LARGEST_GAMMA)?;
+        self.milestones.iter().try_for_each(|&at| within("schedule.milestones", at, 0.0, epochs))
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use kiln_data::Splits;
-use kiln_models::{Registry, parameters};
+use kiln_models::{Registry, trainable};
 
 use crate::folder::Folder;
-use crate::parts::prepare;
+use crate::parts::{Prepared, prepare};
 use crate::report::Ended;
-use crate::run::{Run, noted};
+use crate::run::{self, Run, noted};
 use crate::{Error, Evaluation, Event, Observer, Recipe, Started, Subject, machine};
 
 /// A run to be done.
@@ -28,12 +28,15 @@ pub struct Job {
     pub resume: bool,
     /// Data of your own; absent: what the recipe names.
     pub data: Option<Splits>,
+    /// Keys, such as `options.num_classes`, whose values somebody insists on. Where the data or
+    /// published weights decide otherwise, the run is refused; another key follows them with a note.
+    pub insisted: Vec<String>,
 }
 
 impl Job {
     /// A new run of `recipe` in the folder `out`.
     pub fn new(recipe: Recipe, out: impl Into<PathBuf>, device: Device) -> Job {
-        Job { recipe, out: out.into(), device, resume: false, data: None }
+        Job { recipe, out: out.into(), device, resume: false, data: None, insisted: Vec::new() }
     }
 
     /// The job that continues the run in `folder`.
@@ -84,7 +87,10 @@ pub fn train<R: Registry>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
     let mut notes = Notes(Vec::new());
-    let (parts, recipe) = prepare(registry, job, &mut notes)?;
+    let Prepared { parts, recipe, stages } = prepare(registry, job, &mut notes)?;
+    // A new run whose weights don't fit leaves no folder behind.
+    let fresh =
+        (!job.resume).then(|| run::start(registry, &recipe, job, &mut notes)).transpose()?;
     let folder = if job.resume { Folder::existing(&job.out)? } else { Folder::create(&job.out)? };
     let mut observer = folder.journal(observer)?;
     let observer: &mut dyn Observer = &mut observer;
@@ -93,12 +99,10 @@ pub fn train<R: Registry>(
         folder.write_recipe(&recipe)?;
     }
 
-    let mut run = Run::new(registry, &folder, recipe, &parts, job, observer)?;
-    let parameters = parameters(&run.network)
-        .iter()
-        .filter(|parameter| parameter.trainable)
-        .map(|parameter| parameter.shape.iter().product::<usize>())
-        .sum();
+    let mut run = match fresh {
+        Some(network) => Run::new(network, &folder, recipe, &parts, job)?,
+        None => Run::resumed(registry, &folder, recipe, &parts, job, observer)?,
+    };
     let [train, validation, test] = parts.samples();
     observer.event(Event::Started(&Started {
         run: folder.path(),
@@ -106,7 +110,7 @@ pub fn train<R: Registry>(
         dataset: &parts.splits.name,
         source: &parts.splits.source,
         device: machine::device_name(&job.device),
-        parameters,
+        parameters: trainable(run.network()),
         train,
         validation,
         test,
@@ -136,6 +140,7 @@ pub fn train<R: Registry>(
         source: &parts.splits.source,
         test: &*parts.splits.test,
         evaluation: &evaluation,
+        stages: &stages,
         stopped,
     };
     noted(ended.report(&best.network, &device), observer);
@@ -280,20 +285,24 @@ mod tests {
     fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint() {
         let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
-        let hot = ["optimizer.learning_rate=1e30", "schedule.name=constant"];
-        let error = train(&Zoo, &job(folder.path(), &hot), &mut Silent).unwrap_err();
-        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        let mut hot = job(folder.path(), &["schedule.name=constant"]);
+        // Past what a recipe may say, so that the first step is enough.
+        hot.recipe.optimizer.learning_rate = 1e30;
+        let error = train(&Zoo, &hot, &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::Diverged { saved: false, .. }), "{error}");
+        assert!(error.to_string().contains("there is no checkpoint yet"), "{error}");
 
         // A last step that leaves the finite numbers after a finite loss is not saved either.
         let fine = job(&folder.path().join("fine"), &["epochs=1"]);
         train(&Zoo, &fine, &mut Silent).unwrap();
         let before = last_model(&fine.out);
         let mut onward = Job::resume(&Zoo, &fine.out, Device::default()).unwrap();
-        for change in ["epochs=2", "optimizer.learning_rate=1e38", "schedule.name=constant"] {
+        for change in ["epochs=2", "schedule.name=constant"] {
             onward.recipe.set(change).unwrap();
         }
+        onward.recipe.optimizer.learning_rate = 1e38;
         let error = train(&Zoo, &onward, &mut Silent).unwrap_err();
-        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        assert!(matches!(error, Error::Diverged { saved: true, .. }), "{error}");
         assert!(last_model(&fine.out) == before);
         Checkpoint::read(&fine.out.join("checkpoints/last")).unwrap();
     }

@@ -59,6 +59,7 @@ fn main() -> Result<(), kiln::train::Error> {
         name: "shapes".into(),
         classes: CLASSES.map(String::from).into(),
         train: Arc::new(Shapes { len: 4000, seed: 1 }),
+        validation: None,
         test: Arc::new(Shapes { len: 500, seed: 2 }),
         source: "drawn".into(),
         preprocess: Preprocess::plain(1, SIDE, SIDE),

@@ -65,6 +65,7 @@ struct Readme;
 
 pub use burn;
 pub use kiln_data as data;
+pub use kiln_kernels as kernels;
 pub use kiln_layers as layers;
 pub use kiln_metrics as metrics;
 pub use kiln_models as models;

@@ -8,19 +8,19 @@ use crate::safetensors::Tensors;
 
 /// The largest difference over all tensors.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     /// `max|a − b| / max|b|` within its tensor; absolute where the reference is all zero.
-    pub(super) relative: f64,
-    pub(super) tensor: String,
+    pub(crate) relative: f64,
+    pub(crate) tensor: String,
     /// How many tensors were compared.
-    pub(super) tensors: usize,
+    pub(crate) tensors: usize,
 }
 
 /// Compares every tensor of both files.
 ///
 /// # Errors
 /// When a tensor is missing on either side or has another shape, and when a value isn't finite.
-pub(super) fn compare(reference: &Tensors, found: &Tensors) -> Result<Difference> {
+pub(crate) fn compare(reference: &Tensors, found: &Tensors) -> Result<Difference> {
     if reference.is_empty() {
         bail!("the reference holds no tensor");
     }

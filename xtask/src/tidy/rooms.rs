@@ -3,7 +3,7 @@
 use super::Finding;
 use super::tree::Tree;
 
-const REGISTRY: &str = "crates/kiln-models/src/registry";
+const REGISTRY: &str = "crates/kiln-models/src/zoo";
 
 /// What the comment at the head of a recipe states about its last run.
 const RECIPE_HEAD: &[&str] = &["command", "machine", "date", "commit", "result"];
@@ -76,7 +76,7 @@ fn registry(tree: &Tree) -> Vec<Finding> {
     if names.is_empty() {
         return vec![Finding::file(
             &format!("{REGISTRY}.rs"),
-            "no entry found: a network is listed as `name: \"…\"`",
+            "no entry found: a network is listed as `line(\"…\", …)`",
         )];
     }
     for (path, line, name) in names {
@@ -96,13 +96,11 @@ fn registry(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// `lenet5` of `name: "lenet5",`.
+/// `lenet5` of `line("lenet5", …`.
 fn entry_name(line: &str) -> Option<String> {
-    let (before, rest) = line.split_once("name: \"")?;
-    let begins = before.trim_end().is_empty() || before.trim_end().ends_with(['{', ',']);
-    let (name, _) = rest.split_once('"')?;
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    (begins && plain && !before.trim_start().starts_with("//")).then(|| name.to_owned())
+    let (name, _) = line.trim_start().strip_prefix("line(\"")?.split_once('"')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
 }
 
 fn datasets(tree: &Tree) -> Vec<Finding> {
@@ -132,7 +130,7 @@ mod tests {
     const GOOD: &[(&str, &str)] = &[
         ("models/lenet5/README.md", "# LeNet-5\n`lenet5`\n"),
         ("models/lenet5/lenet5-mnist.toml", HEAD),
-        ("crates/kiln-models/src/registry.rs", "    name: \"lenet5\",\n"),
+        ("crates/kiln-models/src/zoo.rs", "        line(\"lenet5\", LeNet5Config::new(),\n"),
         ("datasets/mnist/README.md", ""),
         ("datasets/mnist/dataset.toml", ""),
         ("CHANGELOG.md", "# Changes\n\n## [Unreleased]\n"),
@@ -176,11 +174,11 @@ mod tests {
 
     #[test]
     fn a_registered_network_has_a_card() {
-        let registry = "Entry { name: \"lenet5\", x }\n// name: \"not-this\"\nEntry { name: \"vgg16\" }\n\
-            #[cfg(test)]\nmod tests { const A: Entry = Entry { name: \"toy\" }; }\n";
-        let found = with("crates/kiln-models/src/registry.rs", registry);
+        let zoo = "line(\"lenet5\", x),\n// line(\"not-this\", x)\nline(\"vgg16_bn\", x),\n\
+            #[cfg(test)]\nmod tests { fn a() { line(\"toy\", x) } }\n";
+        let found = with("crates/kiln-models/src/zoo.rs", zoo);
         assert!(
-            found.len() == 1 && found[0].message.contains("vgg16") && found[0].line == 3,
+            found.len() == 1 && found[0].message.contains("vgg16_bn") && found[0].line == 3,
             "{found:?}"
         );
     }

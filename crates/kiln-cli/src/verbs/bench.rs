@@ -1,6 +1,8 @@
 //! `kiln bench`: how fast a network runs here.
 
-use std::io::{self, Write};
+mod exact;
+mod layers;
+
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -8,30 +10,35 @@ use kiln::burn::optim::momentum::MomentumConfig;
 use kiln::burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use kiln::burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::data::Random;
-use kiln::layers::trace::Layer;
-use kiln::models::{Classifier, Registry, Zoo, trace};
+use kiln::models::{Classifier, Registry, Zoo};
 use serde_json::{Value, json};
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
+use crate::memory::{self, Purpose};
 use crate::numbers::{bytes, count, parse_input, parse_positive, shape};
 use crate::output::{self, Output};
 use crate::progress::bar;
-use crate::table::{BOLD, Side, Table};
+use crate::table::BOLD;
 use crate::verbs::subject::{input_size, model_options};
+use exact::Comparison;
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln bench lenet5 --batch 128
   kiln bench lenet5 --batch 128 --mode train     Forward, backward and optimizer
-  kiln bench lenet5 --layers                     Where the time goes
+  kiln bench resnet18 --layers                   Where the time goes, and by which algorithm
+  kiln bench vgg16 --exact                       What Winograd convolution gains and costs
   kiln bench lenet5 --threads 1
 
 The network has random weights and the images are noise; reading them isn't measured.
 
 JSON: {model, batch, mode, input, device, runs, median_ms, images_per_second, peak_memory_bytes,
-layers: [{name, kind, median_ms}]}; `median_ms` is for one batch, `peak_memory_bytes` is the most
-memory the process has had resident so far (Linux; null elsewhere; a GPU's own memory isn't in it),
-and `layers` is there with --layers only.";
+winograd: {median_ms, score_difference, other_class}, peak_gflops, layers: [{name, kind, window,
+output, algorithm, median_ms, gflops, of_peak}]}; `median_ms` is for one batch, `peak_memory_bytes`
+is the most memory the process has had resident so far (Linux; null elsewhere; a GPU's own memory
+isn't in it). `winograd` is there with --exact only: the time without it, and how far its scores lie
+from the exact ones. `peak_gflops` (of a large matrix product) and `layers` are there with --layers
+only; `algorithm` is null where burn's operations ran.";
 
 /// Runs before the first that counts.
 const WARM_UP: usize = 2;
@@ -61,9 +68,12 @@ pub struct Bench {
     runs: u16,
     #[command(flatten)]
     device: On,
-    /// Also show the time of each layer
+    /// Also show each layer's time, algorithm and speed
     #[arg(long)]
     layers: bool,
+    /// Without Winograd convolution, and what it changes
+    #[arg(long)]
+    exact: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -91,6 +101,9 @@ impl Bench {
         if self.layers && self.mode == Mode::Train {
             return Err(Failure::usage("--layers times the forward pass").hint("use --mode infer"));
         }
+        if self.exact && self.mode == Mode::Train {
+            return Err(Failure::usage("--exact compares forward passes").hint("use --mode infer"));
+        }
         let opened = self.device.open()?;
         let device = match self.mode {
             Mode::Infer => opened.device.clone(),
@@ -99,13 +112,27 @@ impl Bench {
         device.seed(1);
         let network = Zoo.build(&self.model, &options, &device)?;
         network.check_input(input)?;
+        let purpose = match self.mode {
+            Mode::Infer => Purpose::Infer,
+            Mode::Train => Purpose::Train,
+        };
         let [channels, height, width] = input;
-        let images = noise([self.batch, channels, height, width], &device);
+        let images = [self.batch, channels, height, width];
+        memory::check(&self.model, &network, images, purpose, &opened)
+            .map_err(|failure| failure.hint("make --batch smaller, or --input"))?;
+        let images = noise(images, &device);
 
         let progress = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(1) };
         progress.set_length(WARM_UP as u64 + u64::from(self.runs));
         let tick = || progress.inc(1);
+        let mut comparison = None;
         let mut times = match self.mode {
+            Mode::Infer if self.exact => {
+                let mut found = Comparison::of(&network, &images, usize::from(self.runs), &tick);
+                let times = std::mem::take(&mut found.exact);
+                comparison = Some(found);
+                times
+            }
             Mode::Infer => self.infer(&network, &images, &tick),
             Mode::Train => self.train(network.clone(), &images, &device, &tick),
         };
@@ -118,7 +145,10 @@ impl Bench {
                 "a GPU works on after a layer returns; the layers' times show its queueing",
             );
         }
-        let layers = self.layers.then(|| self.time_layers(&network, &images));
+        let layers = self.layers.then(|| {
+            let layers = layers::time_layers(&network, &images, usize::from(self.runs));
+            (layers, layers::peak(&device))
+        });
 
         let mut object = json!({
             "model": self.model,
@@ -131,14 +161,13 @@ impl Bench {
             "images_per_second": rate,
             "peak_memory_bytes": peak,
         });
-        if let Some(layers) = &layers {
-            object["layers"] = layers
-                .iter()
-                .map(|(name, kind, time)| {
-                    json!({ "name": name, "kind": kind, "median_ms": milliseconds(*time) })
-                })
-                .collect::<Vec<Value>>()
-                .into();
+        if let Some(comparison) = &comparison {
+            object["winograd"] = comparison.json();
+        }
+        if let Some((layers, peak)) = &layers {
+            object["peak_gflops"] = json!(peak);
+            object["layers"] =
+                layers.iter().map(|layer| layer.json(*peak)).collect::<Vec<Value>>().into();
         }
 
         output.result(&object, |to| {
@@ -161,9 +190,12 @@ impl Bench {
             if let Some(peak) = peak {
                 writeln!(to, "peak memory  {}", bytes(peak))?;
             }
-            if let Some(layers) = &layers {
+            if let Some(comparison) = &comparison {
+                comparison.write(median, self.batch, to)?;
+            }
+            if let Some((layers, peak)) = &layers {
                 writeln!(to)?;
-                write_layers(layers, to)?;
+                layers::write(layers, *peak, to)?;
             }
             Ok(())
         })
@@ -211,46 +243,6 @@ impl Bench {
     }
 }
 
-/// A layer's name, kind and median time.
-type LayerTime = (String, &'static str, Duration);
-
-impl Bench {
-    /// The median time of each layer, from the end of the one before it.
-    fn time_layers<N: Classifier>(&self, network: &N, images: &Tensor<4>) -> Vec<LayerTime> {
-        let runs: Vec<Vec<(String, Layer)>> = (0..WARM_UP + usize::from(self.runs))
-            .map(|_| trace(network, images.clone(), false).1)
-            .skip(WARM_UP)
-            .collect();
-        let first = runs.first().map_or(&[][..], Vec::as_slice);
-        first
-            .iter()
-            .enumerate()
-            .map(|(at, (name, layer))| {
-                let mut times: Vec<Duration> =
-                    runs.iter().filter_map(|run| Some(run.get(at)?.1.time)).collect();
-                (name.clone(), layer.kind, median(&mut times))
-            })
-            .collect()
-    }
-}
-
-fn write_layers(layers: &[LayerTime], to: &mut dyn Write) -> io::Result<()> {
-    let total: f64 = layers.iter().map(|(.., time)| milliseconds(*time)).sum();
-    let mut table = Table::new(&[
-        ("layer", Side::Left),
-        ("kind", Side::Left),
-        ("ms", Side::Right),
-        ("share", Side::Right),
-    ]);
-    for (name, kind, time) in layers {
-        let time = milliseconds(*time);
-        let share = format!("{:.1} %", 100.0 * time / total);
-        table.row([name.clone(), (*kind).to_owned(), format!("{time:.3}"), share]);
-    }
-    table.total(["total".into(), String::new(), format!("{total:.3}"), String::new()]);
-    table.write(to)
-}
-
 /// Noise from −1 to 1, the same in every process.
 fn noise(shape: [usize; 4], device: &Device) -> Tensor<4> {
     let mut random = Random::new(&[1]);
@@ -274,7 +266,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// The most memory this process has had resident, where the system tells.
-fn peak_memory() -> Option<u64> {
+pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

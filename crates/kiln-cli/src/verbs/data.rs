@@ -3,13 +3,13 @@
 mod convert;
 mod preview;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use image::{Rgb, RgbImage};
+use kiln::data::Info;
 use kiln::data::check::Report;
-use kiln::data::{Info, Pixels};
 use serde_json::{Value, json};
 
 use crate::errors::{Failure, Verb};
@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln data fetch mnist                   Download, verify, and print the folder for --data
   kiln data preview mnist                 A sheet of digits as training sees them
   kiln data convert mnist --out digits/   One PNG per digit, one folder per class
+  kiln data check folders --data photos/  Your own images, in a folder per class
 
 JSON:
   list     {datasets: [{name, task, classes, summary, samples, sample, licence, homepage,
@@ -36,6 +37,8 @@ JSON:
   preview  {name, split, count, augment, file}
   convert  {name, folder, files, errors: [{path, error}]}";
 
+/// Most sizes of images that are named one by one.
+const SIZES: usize = 5;
 /// Most unreadable samples and duplicates that are named one by one.
 const NAMED: usize = 10;
 
@@ -95,13 +98,7 @@ impl Data {
 ///
 /// Wrong use with the nearest name if there is none.
 pub fn info(name: &str) -> Result<Info, Failure> {
-    match kiln::data::list().into_iter().find(|info| info.name == name) {
-        Some(info) => Ok(info),
-        None => Err(match kiln::data::open(name, None) {
-            Err(error) => error.into(),
-            Ok(_) => Failure::failed(format!("{name} is not listed")),
-        }),
-    }
+    Ok(kiln::data::info(name)?)
 }
 
 fn list(filter: &str, output: Output) -> Verb {
@@ -139,13 +136,18 @@ fn list(filter: &str, output: Output) -> Verb {
             ("in kiln", Side::Right),
             ("", Side::Left),
         ]);
+        // Of a user's own images nothing is known.
+        let number = |number: usize| match number {
+            0 => "–".to_owned(),
+            _ => count(number as u64),
+        };
         for info in &shown {
             table.row([
                 info.name.clone(),
                 info.task.clone(),
-                info.classes.len().to_string(),
-                count(info.samples.values().sum::<usize>() as u64),
-                count(info.sample.values().sum::<usize>() as u64),
+                number(info.classes.len()),
+                number(info.samples.values().sum()),
+                number(info.sample.values().sum()),
                 info.summary.clone(),
             ]);
         }
@@ -208,9 +210,7 @@ fn check(name: Option<&str>, data: Option<&Path>, output: Output) -> Verb {
 /// What is worth knowing about a data set beyond its counts.
 fn write_findings(report: &Report, to: &mut dyn Write) -> io::Result<()> {
     for split in &report.splits {
-        let sizes =
-            split.sizes.iter().map(|(size, times)| format!("{} of {size}", count(*times as u64)));
-        writeln!(to, "{}: {}", split.name, sizes.collect::<Vec<_>>().join(", "))?;
+        writeln!(to, "{}: {}", split.name, sizes(&split.sizes))?;
         if split.repeated > 0 {
             writeln!(to, "  {} repeat an earlier one", count(split.repeated as u64))?;
         }
@@ -232,6 +232,20 @@ fn write_findings(report: &Report, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{FAINT}every sample can be read, and none is in two splits{FAINT:#}")?;
     }
     Ok(())
+}
+
+/// How many samples of which size, the most frequent sizes first.
+fn sizes(sizes: &BTreeMap<String, usize>) -> String {
+    let mut sorted: Vec<_> = sizes.iter().collect();
+    sorted.sort_by_key(|&(_, &times)| std::cmp::Reverse(times));
+    let (shown, rest) = sorted.split_at(sorted.len().min(SIZES));
+    let mut words: Vec<String> =
+        shown.iter().map(|(size, times)| format!("{} of {size}", count(**times as u64))).collect();
+    if !rest.is_empty() {
+        let images: usize = rest.iter().map(|&(_, &times)| times).sum();
+        words.push(format!("{} of {} other sizes", count(images as u64), count(rest.len() as u64)));
+    }
+    words.join(", ")
 }
 
 fn fetch(name: &str, out: Option<&Path>, output: Output) -> Verb {
@@ -267,14 +281,4 @@ fn fetch(name: &str, out: Option<&Path>, output: Output) -> Verb {
             writeln!(to, "use it with: --data {}", folder.display())
         })
     }
-}
-
-/// Pixels as a picture in colours.
-pub fn picture(pixels: &Pixels) -> RgbImage {
-    let channels = pixels.channels;
-    RgbImage::from_fn(pixels.width as u32, pixels.height as u32, |x, y| {
-        let at = (y as usize * pixels.width + x as usize) * channels;
-        let value = |channel: usize| pixels.data.get(at + channel.min(channels - 1)).copied();
-        Rgb([0, 1, 2].map(|channel| value(channel).unwrap_or(0)))
-    })
 }

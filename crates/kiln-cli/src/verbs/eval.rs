@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln::models::Zoo;
-use kiln::train::{Subject, evaluate, run_of};
+use kiln::train::{Subject, Weights, run_of};
 
 use crate::device::On;
 use crate::errors::Verb;
@@ -12,6 +12,7 @@ use crate::numbers::{percent, seconds};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::table::{Side, Table};
+use crate::verbs::data::info;
 use crate::verbs::subject::{subject, write_evaluation};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -19,6 +20,8 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval runs/lenet5-mnist/checkpoints/last --split train
   kiln eval runs/lenet5-mnist --data mnist/          On the complete MNIST
   kiln eval lenet5 --weights lenet5.safetensors      Somebody else's weights
+  kiln eval resnet50 --weights pretrained --data imagenet/
+  kiln eval runs/photos --dataset folders --data new/  The same classes, other photos
 
 JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run,
 checkpoint, skipped, confusion}; `source` is a folder or `embedded sample`, `confusion` has a row
@@ -31,14 +34,17 @@ pub struct Eval {
     /// A run folder, a checkpoint or a model's name
     #[arg(value_name = "RUN|CHECKPOINT|MODEL")]
     subject: String,
-    /// Weights for a model: safetensors or PyTorch
-    #[arg(long, value_name = "FILE")]
+    /// Weights for a model: safetensors or PyTorch, or the published ones
+    #[arg(long, value_name = "FILE|pretrained")]
     weights: Option<PathBuf>,
+    /// Data set, if not the one that it was trained on
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
     /// Folder with the data set; without it a run is measured on its own data, and anything else
     /// on kiln's embedded sample
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Which part of the data set: test or train
+    /// Which part of the data set: test, train or, where it has one, validation
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     #[command(flatten)]
@@ -51,20 +57,18 @@ pub struct Eval {
 impl Eval {
     /// Measures and prints.
     pub fn run(self, output: Output) -> Verb {
-        let subject = subject(&self.subject, self.weights, &self.set)?;
-        if let Subject::Model { weights: None, name, .. } = &subject {
+        if let Some(dataset) = &self.dataset {
+            info(dataset)?;
+        }
+        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        if let Subject::Model { weights: Weights::Random, name, .. } = &subject {
             output::note(&format!("{name} has random weights; --weights FILE loads better ones"));
         }
         let opened = self.device.open()?;
         let mut progress = Progress::new(output, opened.words());
-        let evaluation = evaluate(
-            &Zoo,
-            &subject,
-            self.data.as_deref(),
-            &self.split,
-            &opened.device,
-            &mut progress,
-        )?;
+        let ready = subject.load(&Zoo, &opened.device)?;
+        let splits = ready.splits(&Zoo, self.dataset.as_deref(), self.data.as_deref())?;
+        let evaluation = ready.evaluate(&splits, &self.split, &opened.device, &mut progress)?;
         drop(progress);
 
         let mut object = evaluation.json();

@@ -1,41 +1,48 @@
 //! `kiln predict`: what a network sees in image files.
 
+mod folder;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kiln::data::decode;
+use kiln::data::decode::{EXTENSIONS, is_image_name};
 use kiln::models::Zoo;
-use kiln::train::{Prediction, Subject, predict};
-use kiln::viz::{Card, contact_sheet};
+use kiln::train::Prediction;
 use serde_json::{Value, json};
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
-use crate::numbers::{count, parse_fraction, parse_positive, percent};
+use crate::numbers::{count, parse_fraction, parse_positive, percent, plural};
 use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::{BOLD, FAINT};
-use crate::verbs::data::picture;
-use crate::verbs::subject::subject;
+use crate::target::Force;
+use crate::verbs::subject::{is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict runs/lenet5-mnist 7.png               The run's best checkpoint
   kiln predict runs/lenet5-mnist photos/ '*.jpg'     Folders are searched recursively
-  kiln predict runs/lenet5-mnist photos/ --out seen  Also write seen/predictions.{json,png}
+  kiln predict runs/lenet5-mnist photos/ --out seen  Also write seen/predictions.{csv,json,png}
   kiln predict lenet5 --weights lenet5.safetensors 7.png
+  kiln predict resnet50 --weights pretrained photo.jpg
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
-training; lenet5 expects white digits on black. An image that can't be read is reported, the others
-are still predicted, and the exit status is 1.
+training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
+convert('RGB'): the colours below it count. An image that can't be read is reported, the others are
+still predicted, and the exit status is 1.
 
-JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}";
+--weights pretrained downloads torchvision's weights once, below $KILN_CACHE/weights or in the
+user's cache folder, and prepares images as those expect. $KILN_WEIGHTS_URL names another place
+to get them from.
 
-/// Extensions that a search of a folder picks up.
-const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "gif", "bmp", "webp"];
-/// Cards on the contact sheet of --out.
-const CARDS: usize = 60;
+--out: predictions.csv has a line per image and class (path, rank, class, name, score), or an error;
+predictions.png shows the images, predictions-1.png, -2.png and so on where they are more than 60.
+Those of an earlier call are replaced with --force only.
+
+JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
+and hint where an image could not be read";
 
 /// Predict the classes of images
 #[derive(Args, Debug)]
@@ -47,8 +54,8 @@ pub struct Predict {
     /// Images, folders or patterns
     #[arg(value_name = "IMAGE|DIR|GLOB", required = true)]
     images: Vec<String>,
-    /// Weights for a model: safetensors or PyTorch
-    #[arg(long, value_name = "FILE")]
+    /// Weights for a model: safetensors or PyTorch, or the published ones
+    #[arg(long, value_name = "FILE|pretrained")]
     weights: Option<PathBuf>,
     /// Show the K likeliest classes
     #[arg(long, value_name = "K", default_value = "5", value_parser = parse_positive)]
@@ -59,9 +66,11 @@ pub struct Predict {
     /// Detectors only: boxes that overlap more than this are one object
     #[arg(long, value_name = "IOU", value_parser = parse_fraction)]
     iou: Option<f64>,
-    /// Also write predictions.json and the contact sheet predictions.png here
+    /// Also write predictions.csv, predictions.json and contact sheets here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
     /// Change an option of a model; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -75,33 +84,50 @@ type Seen = (PathBuf, Result<Vec<Prediction>, String>);
 impl Predict {
     /// Predicts and prints.
     pub fn run(self, output: Output) -> Verb {
-        let subject = subject(&self.subject, self.weights.clone(), &self.set)?;
-        if let Subject::Model { weights: None, name, .. } = &subject {
-            return Err(Failure::usage(format!("{name} needs weights"))
+        if self.weights.is_none() && is_model(&self.subject) {
+            return Err(Failure::usage(format!("{} needs weights", self.subject))
                 .hint("add --weights FILE, or name a run folder or a checkpoint"));
         }
         if self.iou.is_some() {
             output::note("--iou is for detectors; a classifier draws no boxes");
         }
         let files = expand(&self.images)?;
+        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        if let Some(folder) = &self.out {
+            folder::check(folder, self.force)?;
+        }
         let device = self.device.open()?.device;
+        let ready = subject.load(&Zoo, &device)?;
+        ready.note.iter().for_each(|note| output::note(note));
 
         let progress =
             if output.quiet || files.len() < 100 { None } else { Some(bar(files.len() as u64)) };
         let mut seen: Vec<Seen> = Vec::with_capacity(files.len());
-        predict(&Zoo, &subject, &files, self.top, &device, &mut |path, result| {
+        let transparent = ready.predict(&files, self.top, &device, &mut |path, result| {
             let result = result.map(|predictions| self.sure(predictions));
-            seen.push((path.to_owned(), result.map_err(|error| reason(path, &error.to_string()))));
+            let result = result.map_err(|error| reason(path, Failure::from(error).message()));
+            seen.push((path.to_owned(), result));
             progress.iter().for_each(|bar| bar.inc(1));
         })?;
         progress.iter().for_each(indicatif::ProgressBar::finish_and_clear);
 
-        let object = object(&seen);
-        if let Some(folder) = &self.out {
-            write_folder(folder, &seen, &object)?;
+        if transparent > 0 {
+            output::note(&format!(
+                "{}: transparency is ignored, and the colours below it count",
+                plural(transparent as u64, "image")
+            ));
         }
-        let failed = seen.iter().filter(|(_, result)| result.is_err()).count();
-        for (path, result) in &seen {
+        let mut object = object(&seen);
+        if let Some(folder) = &self.out {
+            folder::write(folder, &seen, &object)?;
+        }
+        let failure = failure(&seen);
+        if let Some(failure) = &failure {
+            object["error"] = failure.message().into();
+            object["hint"] = failure.remedy().into();
+        }
+        // A single one is the error itself.
+        for (path, result) in seen.iter().filter(|_| seen.len() > 1) {
             if let Err(reason) = result {
                 output::note(&format!("{}: {reason}", path.display()));
             }
@@ -118,27 +144,47 @@ impl Predict {
                     .iter()
                     .map(|other| format!("{} {}", other.name, percent(other.score)))
                     .collect();
-                writeln!(to, "{}: {first}  {FAINT}{}{FAINT:#}", path.display(), rest.join(" · "))?;
+                write!(to, "{}: {first}", path.display())?;
+                if !rest.is_empty() {
+                    write!(to, "  {FAINT}{}{FAINT:#}", rest.join(" · "))?;
+                }
+                writeln!(to)?;
             }
             if let Some(folder) = &self.out {
                 writeln!(to, "written to {}", folder.display())?;
             }
             Ok(())
         })?;
-        if failed > 1 {
-            output::note(&format!(
-                "{} of {} images could not be read",
-                count(failed as u64),
-                count(seen.len() as u64)
-            ));
+        match failure {
+            // The object has said it.
+            Some(_) if output.json => Ok(1),
+            Some(failure) => Err(failure),
+            None => Ok(0),
         }
-        Ok(u8::from(failed > 0))
     }
 
     fn sure(&self, mut predictions: Vec<Prediction>) -> Vec<Prediction> {
         predictions.retain(|prediction| prediction.score >= self.conf.unwrap_or(0.0));
         predictions
     }
+}
+
+/// What is to be said of the images that could not be read, if there are any.
+fn failure(seen: &[Seen]) -> Option<Failure> {
+    let failed = seen.iter().filter(|(_, result)| result.is_err()).count();
+    let message = match seen {
+        _ if failed == 0 => return None,
+        [(path, Err(reason))] => format!("{}: {reason}", path.display()),
+        _ if failed == seen.len() => {
+            format!("none of {} images could be read", count(failed as u64))
+        }
+        _ => format!(
+            "{} of {} images could not be read",
+            count(failed as u64),
+            count(seen.len() as u64)
+        ),
+    };
+    Some(Failure::failed(message).hint("give it PNG, JPEG, GIF, BMP or WebP files that are whole"))
 }
 
 fn object(seen: &[Seen]) -> Value {
@@ -210,36 +256,11 @@ fn search(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     paths.sort();
     for path in paths {
         let is_folder = path.is_dir() && !path.is_symlink();
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         if is_folder {
             search(&path, files)?;
-        } else if EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
+        } else if is_image_name(&path) && path.is_file() {
             files.push(path);
         }
-    }
-    Ok(())
-}
-
-/// Writes `predictions.json` and a contact sheet of the first images.
-fn write_folder(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Failure> {
-    let file = |error| Failure::file(folder, &error);
-    fs::create_dir_all(folder).map_err(file)?;
-    fs::write(folder.join("predictions.json"), format!("{object:#}\n")).map_err(file)?;
-
-    let cards: Vec<Card> = seen
-        .iter()
-        .filter_map(|(path, result)| {
-            let best = result.as_ref().ok()?.first()?;
-            let pixels = decode(path).ok()?;
-            let caption = format!("{} · {:.1} %", best.name, 100.0 * best.score);
-            let note = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Some(Card { note, ..Card::new(picture(&pixels), caption) })
-        })
-        .take(CARDS)
-        .collect();
-    if !cards.is_empty() {
-        let sheet = folder.join("predictions.png");
-        contact_sheet("Predictions", &cards).save(&sheet)?;
     }
     Ok(())
 }

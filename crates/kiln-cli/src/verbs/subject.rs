@@ -1,27 +1,43 @@
 //! What several verbs share: which network an argument means, and how a measurement reads.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln::models::{Options, Registry, Zoo, options};
-use kiln::train::{Evaluation, Subject};
+use kiln::train::{Evaluation, PRETRAINED, Published, Subject, Weights};
 use serde_json::Value;
 
 use crate::errors::Failure;
 use crate::numbers::{count, percent, plural, shape};
+use crate::output::Output;
+use crate::progress::Progress;
 use crate::table::BOLD;
 
 /// Most frequent mistakes shown under a measurement.
 const MISTAKES: usize = 5;
 
-/// The network that `text` means: a registry model, a checkpoint or a run folder.
+/// The network that `text` means: a registry model, a checkpoint or a run folder. Published weights are downloaded if
+/// they aren't there.
 ///
 /// # Errors
 ///
-/// Wrong use with the nearest name if it is neither, or if `weights` or `set` don't go with it.
-pub fn subject(text: &str, weights: Option<PathBuf>, set: &[String]) -> Result<Subject, Failure> {
+/// Wrong use with the nearest name if it is neither, or if `weights` or `set` don't go with it; a download that fails.
+pub fn subject(
+    text: &str,
+    weights: Option<&Path>,
+    set: &[String],
+    output: Output,
+) -> Result<Subject, Failure> {
     if is_model(text) {
         let options = model_options(text, set)?;
+        let weights = match weights {
+            None => Weights::Random,
+            Some(named) if named == Path::new(PRETRAINED) => {
+                let mut progress = Progress::new(output, String::new());
+                Weights::Published(Published::fetch(text, &mut progress)?)
+            }
+            Some(file) => Weights::File(file.to_owned()),
+        };
         return Ok(Subject::Model { name: text.to_owned(), options, weights });
     }
     let path = Path::new(text);
@@ -34,9 +50,40 @@ pub fn subject(text: &str, weights: Option<PathBuf>, set: &[String]) -> Result<S
         ))
         .hint("use --weights and --set with a model name only"));
     }
-    // `RUN/checkpoints/best/model.safetensors` means the checkpoint it lies in.
-    let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    let folder = if path.is_dir() { path } else { checkpoint_around(path)? };
     Ok(Subject::Checkpoint(folder.to_owned()))
+}
+
+/// The checkpoint that the file at `path` is part of: `RUN/checkpoints/best/model.safetensors` means its folder.
+fn checkpoint_around(path: &Path) -> Result<&Path, Failure> {
+    let (folder, shown) = (folder_of(path), path.display());
+    let name = path.file_name().unwrap_or_default();
+    if folder.join("state.toml").is_file() && (name == "model.safetensors" || name == "state.toml")
+    {
+        return Ok(folder);
+    }
+    let ending = path.extension().unwrap_or_default();
+    if ["safetensors", "pth", "pt"].iter().any(|weights| ending == *weights) {
+        return Err(Failure::usage(format!(
+            "{shown} doesn't say which network its weights belong to"
+        ))
+        .hint(format!("name the network first: MODEL --weights {shown}")));
+    }
+    let around = folder.join("recipe.toml").is_file() || folder.join("state.toml").is_file();
+    Err(Failure::usage(format!("{shown} is a file, and neither a run folder nor a checkpoint"))
+        .hint(if around {
+            format!("name its folder: {}", folder.display())
+        } else {
+            "name a model (`kiln models` lists them), a run folder or a checkpoint".to_owned()
+        }))
+}
+
+/// The folder that the file at `path` lies in, `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Whether the registry has a model called `text`.
@@ -95,7 +142,8 @@ fn unknown(text: &str) -> Failure {
     }
 }
 
-fn looks_like_a_path(text: &str) -> bool {
+/// Whether `text` is written as a path and not as a name.
+pub fn looks_like_a_path(text: &str) -> bool {
     text.contains(['/', '\\']) || Path::new(text).extension().is_some()
 }
 

@@ -1,11 +1,12 @@
 //! `kiln summary`: the layers of a network and what they cost.
 
 use clap::Args;
-use kiln::models::{Registry, Zoo, summarize};
+use kiln::models::{Classifier, Registry, Zoo, summarize};
 use serde_json::json;
 
 use crate::device::{self, Choice};
 use crate::errors::Verb;
+use crate::memory::{self, Purpose};
 use crate::numbers::{count, parse_input, shape, short};
 use crate::output::Output;
 use crate::table::{BOLD, Side, Table};
@@ -38,9 +39,13 @@ impl Summary {
     pub fn run(self, output: Output) -> Verb {
         let options = model_options(&self.model, &self.set)?;
         let input = input_size(&self.model, &options, self.input)?;
-        let device = device::open(Choice::Cpu).or_else(|_| device::open(Choice::Auto))?.device;
-        let network = Zoo.build(&self.model, &options, &device)?;
-        let summary = summarize(&network, input, &device)?;
+        let opened = device::open(Choice::Cpu).or_else(|_| device::open(Choice::Auto))?;
+        let network = Zoo.build(&self.model, &options, &opened.device)?;
+        network.check_input(input)?;
+        let [channels, height, width] = input;
+        memory::check(&self.model, &network, [1, channels, height, width], Purpose::Infer, &opened)
+            .map_err(|failure| failure.hint("make --input smaller"))?;
+        let summary = summarize(&network, input, &opened.device)?;
 
         let object = json!({
             "model": self.model,

@@ -2,24 +2,23 @@
 
 mod choose;
 mod plan;
+mod seeds;
 
 use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln::metrics::Spread;
 use kiln::models::Zoo;
-use kiln::train::{Evaluation, Job, Outcome, Recipe, Stopped, train};
+use kiln::train::{Job, LARGEST_SEED, MOST_EPOCHS, Outcome, Recipe, Stopped, train};
 use serde_json::{Value, json};
 
 use crate::device::{On, Opened};
 use crate::errors::{Failure, Verb};
-use crate::interrupt;
-use crate::numbers::{parse_positive, percent, seconds};
-use crate::output::{self, Output};
+use crate::numbers::{parse_within, seconds};
+use crate::output::{self, Output, argument};
 use crate::progress::Progress;
-use crate::table::BOLD;
 use crate::verbs::subject::write_evaluation;
+use crate::{interrupt, memory};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train lenet5                                  The digits that kiln carries
@@ -27,16 +26,20 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train lenet5 --epochs 5 --set optimizer.learning_rate=0.02
   kiln train my-recipe.toml --seeds 3                Mean and spread over three seeds
   kiln train --resume runs/lenet5-mnist              Go on where a run was stopped
+  kiln train --resume runs/my-recipe --seeds 3       Go on where several were stopped
   kiln train lenet5 --dry-run                        What would it do?
+  kiln train my-recipe.toml --dataset folders --data photos/   Photos in a folder per class
 
 Ctrl-C stops after the current step and writes a checkpoint (exit status 130).
 
 JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run, checkpoint,
 stopped, skipped}; `stopped` is finished, early or interrupted, and an interrupted run has no
 metrics. With --seeds, metrics are means, `spread` holds their standard deviations, and `runs`
-holds each seed's own object; `seconds` is the sum.
+holds each seed's own object; `seconds` is the sum. The same object stands in summary.json, and a
+line per seed in summary.csv, in the folder that holds the runs.
 --dry-run: {model, dataset, parameters, input, samples: {train, validation, test}, epochs,
-steps_per_epoch, learning_rates, parameter_bytes, activation_bytes, recipe}";
+steps_per_epoch, learning_rates, stages: [{first, last, learning, frozen}], parameter_bytes,
+activation_bytes, recipe}; a stage has its epochs, the numbers that learn and the frozen groups";
 
 /// Train a network, measure it, and write a report
 #[derive(Args, Debug)]
@@ -45,7 +48,7 @@ pub struct Train {
     /// A recipe file, or the name of a recipe or model that kiln carries
     #[arg(value_name = "RECIPE|MODEL", required_unless_present = "resume")]
     recipe: Option<String>,
-    /// Weights to start from: safetensors or PyTorch, kiln's names or torchvision's
+    /// Weights to start from: safetensors or PyTorch, kiln's names or torchvision's, or the published ones
     #[arg(long, value_name = "FILE|pretrained")]
     weights: Option<PathBuf>,
     /// Data set, if not the recipe's
@@ -56,23 +59,23 @@ pub struct Train {
     data: Option<PathBuf>,
     #[command(flatten)]
     device: On,
-    /// Passes over the training data
-    #[arg(long, value_name = "N", value_parser = parse_positive)]
+    /// Passes over the training data, 1 to 1000000
+    #[arg(long, value_name = "N", value_parser = parse_epochs)]
     epochs: Option<usize>,
     /// Change any value of the recipe; may be repeated
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     set: Vec<String>,
-    /// Train K times, with this seed and the next ones, and report mean and spread
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
-    seeds: Option<u16>,
+    /// Train K times (1 to 1000), with this seed and the next ones, and report mean and spread
+    #[arg(long, value_name = "K", value_parser = parse_seeds)]
+    seeds: Option<u64>,
     /// Continue the run in this folder
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// The run folder [default: runs/RECIPE, numbered if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Seed of everything random
-    #[arg(long, value_name = "N")]
+    /// Seed of everything random, 0 to 9223372036854775807
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     seed: Option<u64>,
     /// Say what would be done, and do nothing
     #[arg(long)]
@@ -83,10 +86,13 @@ impl Train {
     /// Trains, or says what training would do.
     pub fn run(self, output: Output) -> Verb {
         let opened = self.device.open()?;
+        self.remark_on_defaults();
         if self.dry_run {
-            let out = self.resume.clone().or(self.out.clone()).unwrap_or_default();
-            let recipe = self.recipe_for(self.resume.as_deref())?;
-            let job = Job::new(recipe, out, opened.device.clone());
+            let out = self.out.clone().unwrap_or_default();
+            let recipe = self.planned()?;
+            let insisted = self.insisted();
+            let job = Job { insisted, ..Job::new(recipe, out, opened.device.clone()) };
+            memory::check_job(&job, &opened)?;
             return plan::show(&kiln::train::plan(&Zoo, &job)?, &opened.words(), output);
         }
 
@@ -99,10 +105,11 @@ impl Train {
 
     fn once(&self, opened: &Opened, output: Output) -> Verb {
         let (out, resume) = self.folder()?;
-        let job = self.job(&out, resume, &opened.device, 0)?;
+        let job = self.job(&out, resume, &opened.device, None)?;
         let outcome = go(&job, opened, output)?;
         if outcome.stopped == Stopped::Interrupted {
-            output::note(&format!("stopped; go on with: kiln train --resume {}", out.display()));
+            let out = argument(&out);
+            output::note(&format!("stopped; go on with: kiln train --resume {out}"));
         }
 
         output.result(&object(&job.recipe, &outcome), |to| match &outcome.evaluation {
@@ -124,75 +131,27 @@ impl Train {
         })?;
         Ok(status(outcome.stopped))
     }
+}
 
-    fn repeatedly(&self, seeds: u16, opened: &Opened, output: Output) -> Verb {
-        let (out, resume) = self.folder()?;
-        let base = self.recipe_for(None)?.seed;
-        let mut results: Vec<(Recipe, Outcome)> = Vec::new();
-        for number in 0..seeds {
-            let folder = out.join(format!("seed-{}", base.wrapping_add(number.into())));
-            let job = self.job(&folder, resume, &opened.device, number.into())?;
-            output.line(&format!(
-                "{BOLD}seed {} ({} of {seeds}){BOLD:#}",
-                job.recipe.seed,
-                number + 1
-            ));
-            let outcome = go(&job, opened, output)?;
-            let stopped = outcome.stopped;
-            if let Some(evaluation) = &outcome.evaluation {
-                output.line(&format!("top-1 {}\n", percent(evaluation.top1)));
-            }
-            results.push((job.recipe, outcome));
-            if stopped == Stopped::Interrupted {
-                output::note(&format!(
-                    "stopped; go on with the same command and --resume {}",
-                    out.display()
-                ));
-                break;
-            }
-        }
+/// More seeds than this are a slip of the finger.
+const MOST_SEEDS: u64 = 1000;
 
-        let spread = |of: fn(&Evaluation) -> f64| {
-            let values: Vec<f64> = results
-                .iter()
-                .filter_map(|(_, outcome)| outcome.evaluation.as_ref().map(of))
-                .collect();
-            Spread::of(&values)
-        };
-        let (top1, top5, loss) = (spread(|e| e.top1), spread(|e| e.top5), spread(|e| e.loss));
-        let Some(((recipe, first), (_, last))) = results.first().zip(results.last()) else {
-            return Ok(0);
-        };
-        let mut object = object(recipe, first);
-        object["stopped"] = word(last.stopped).into();
-        let measured = results.iter().filter(|(_, outcome)| outcome.evaluation.is_some()).count();
-        if measured > 0 {
-            object["metrics"] = json!({ "top1": top1.mean, "top5": top5.mean, "loss": loss.mean });
-            object["spread"] = json!({ "top1": top1.std, "top5": top5.std, "loss": loss.std });
-        }
-        object["seconds"] = results.iter().map(|(_, outcome)| outcome.seconds).sum::<f64>().into();
-        object["run"] = out.display().to_string().into();
-        object["runs"] =
-            results.iter().map(|(recipe, outcome)| self::object(recipe, outcome)).collect();
-        object["seeds"] = results.iter().map(|(recipe, _)| recipe.seed).collect();
+fn parse_epochs(text: &str) -> Result<usize, String> {
+    parse_within(text, 1..=MOST_EPOCHS as u64).map(|epochs| epochs as usize)
+}
 
-        output.result(&object, |to| {
-            if measured == 0 {
-                return writeln!(to, "no seed was finished; runs  {}", out.display());
-            }
-            writeln!(to, "{BOLD}mean of {measured} seeds ± standard deviation{BOLD:#}")?;
-            writeln!(to, "top-1  {} ± {}", percent(top1.mean), percent(top1.std))?;
-            writeln!(to, "top-5  {} ± {}", percent(top5.mean), percent(top5.std))?;
-            writeln!(to, "loss   {:.4} ± {:.4}", loss.mean, loss.std)?;
-            writeln!(to, "runs   {}", out.display())
-        })?;
-        Ok(status(last.stopped))
-    }
+fn parse_seeds(text: &str) -> Result<u64, String> {
+    parse_within(text, 1..=MOST_SEEDS)
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    parse_within(text, 0..=LARGEST_SEED)
 }
 
 /// Trains. A run that fails before its first step leaves no folder behind, so that the mended
 /// command can use the same one.
 fn go(job: &Job, opened: &Opened, output: Output) -> Result<Outcome, Failure> {
+    memory::check_job(job, opened)?;
     let fresh = !job.out.exists();
     let mut progress = Progress::new(output, opened.words());
     let result = train(&Zoo, job, &mut progress);

@@ -57,3 +57,34 @@ fn converted_digits_lie_in_a_folder_per_class() {
     let again = json(2, convert);
     assert!(again["error"].as_str().unwrap().contains("isn't empty"));
 }
+
+#[test]
+fn each_data_set_says_how_it_is_got() {
+    let object = json(0, ["data", "list"]);
+    let sets = object["datasets"].as_array().unwrap();
+    let named = |name: &str| sets.iter().find(|set| set["name"] == name).unwrap();
+    assert_eq!(
+        (&named("fashion-mnist")["embedded"], &named("cifar10")["fetchable"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(named("imagenet")["classes"].as_array().unwrap().len(), 1000);
+
+    let object = json(2, ["data", "fetch", "imagenet"]);
+    assert!(object["hint"].as_str().unwrap().contains("image-net.org"), "{object}");
+    let object = json(2, ["data", "preview", "clothing"]);
+    assert!(object["hint"].as_str().unwrap().contains("--data"), "{object}");
+    let folder = tempfile::tempdir().unwrap();
+    let object = json(1, ["data", "check", "cifar10", "--data", text(folder.path())]);
+    assert!(object["error"].as_str().unwrap().contains("cifar-10-binary.tar.gz"), "{object}");
+}
+
+#[test]
+fn clothes_are_shown_and_converted_under_names_that_every_system_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sheet, out) = (folder.path().join("sheet.png"), folder.path().join("clothes"));
+    json(0, ["data", "preview", "fashion-mnist", "--count", "10", "--out", text(&sheet)]);
+    assert!(fs::read(&sheet).unwrap().starts_with(b"\x89PNG"));
+    let convert = ["data", "convert", "fashion-mnist", "--split", "test", "--out", text(&out)];
+    assert_eq!(json(0, convert)["files"], 400);
+    assert_eq!(fs::read_dir(out.join("test/T-shirt-top")).unwrap().count(), 42);
+}

@@ -66,6 +66,7 @@ fn what_cannot_be_done_is_wrong_use() {
         &["summary", "lenet5", "--input", "3x28x28"],
         &["summary", "lenet5", "--input", "1x9x9"],
         &["bench", "lenet5", "--layers", "--mode", "train"],
+        &["bench", "lenet5", "--exact", "--mode", "train"],
         &["predict", "lenet5", "digit.png"],
         &["forward", "lenet5", "--input", "x", "--output", "y"],
         &["--threads", "0", "models"],

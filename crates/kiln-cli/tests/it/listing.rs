@@ -15,7 +15,7 @@ fn models_are_listed_with_their_stable_keys() {
         (&value!("lenet5"), &value!("classification"), &value!(61_750))
     );
     assert_eq!(json(0, ["models", "resnet-9000"])["models"], value!([]));
-    assert_eq!(json(0, ["models", "LENET"])["models"].as_array().unwrap().len(), 1);
+    assert_eq!(json(0, ["models", "XCEPTION"])["models"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! The binary from outside: what it prints, what it writes, how it ends.
 
 mod bench;
+mod convert;
 mod data;
 mod errors;
+mod folders;
 mod forward;
 mod listing;
 mod predict;
+mod pretrained;
+mod refusals;
+mod resume;
+mod seeds;
 mod train;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! `kiln predict`: digits as image files.
 
 use std::fs;
+use std::path::Path;
 
 use crate::{digits, json, keys, kiln, short_run, text};
 
@@ -50,16 +51,123 @@ fn a_model_takes_its_weights_from_a_file_and_patterns_are_expanded() {
 }
 
 #[test]
-fn predictions_are_written_where_asked() {
+fn predictions_are_written_where_asked_as_table_object_and_sheets() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("seen");
-    let digits = digits().join("test/4");
+    let sheets = || {
+        let names = fs::read_dir(&out).unwrap().flatten().map(|file| file.file_name());
+        let names = names.map(|name| name.into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(".png")).collect();
+        names.sort();
+        names
+    };
+    let [ones, four] = ["test/1", "test/4"].map(|class| digits().join(class));
     let run = short_run();
-    let run = text(&run);
-    let output = kiln(["predict", run, text(&digits), "--out", text(&out)]).output().unwrap();
+    let predict = |images: &Path| {
+        ["predict", text(&run), text(images), "--out", text(&out), "--force"].map(str::to_owned)
+    };
+    let output = kiln(predict(&ones).iter().map(String::as_str)).output().unwrap();
     assert!(output.status.success());
-    assert!(fs::read(out.join("predictions.png")).unwrap().starts_with(b"\x89PNG"));
+    assert_eq!(sheets(), ["predictions-1.png", "predictions-2.png", "predictions-3.png"]);
+    for name in sheets() {
+        assert!(fs::read(out.join(name)).unwrap().starts_with(b"\x89PNG"));
+    }
+
+    let table = fs::read_to_string(out.join("predictions.csv")).unwrap();
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0], ["path", "rank", "class", "name", "score", "error"]);
+    assert_eq!(lines.len(), 1 + 5 * 161);
+    assert_eq!((lines[1][1], lines[5][1], lines[6][1]), ("1", "5", "1"));
     let written = fs::read_to_string(out.join("predictions.json")).unwrap();
     let written: serde_json::Value = serde_json::from_str(&written).unwrap();
-    assert_eq!(written, json(0, ["predict", run, text(&digits)]));
+    assert_eq!(written, json(0, ["predict", text(&run), text(&ones)]));
+    let first = &written["images"][0]["predictions"][0];
+    assert_eq!(lines[1][3], first["name"]);
+    // Reading JSON may cost the last digit.
+    let score: f64 = lines[1][4].parse().unwrap();
+    assert!((score - first["score"].as_f64().unwrap()).abs() < 1e-12);
+
+    // Fewer images in the same folder, one of them broken: old sheets don't stay.
+    let few = folder.path().join("few");
+    fs::create_dir(&few).unwrap();
+    let good = fs::read_dir(four).unwrap().flatten().next().unwrap().path();
+    fs::copy(good, few.join("a.png")).unwrap();
+    fs::write(few.join("b.png"), "no image").unwrap();
+    let output = kiln(predict(&few).iter().map(String::as_str)).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(sheets(), ["predictions.png"]);
+    let table = fs::read_to_string(out.join("predictions.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 5 + 1);
+    assert!(table.contains(&format!("{},,,,,\"it is no PNG", text(&few.join("b.png")))), "{table}");
+}
+
+#[test]
+fn images_that_cannot_be_read_are_counted_in_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let [broken, other] = ["broken.png", "other.png"].map(|name| folder.path().join(name));
+    fs::write(&broken, "no image").unwrap();
+    fs::write(&other, "").unwrap();
+    let good = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
+    let run = short_run();
+    let said = |images: &[&Path]| {
+        let images = images.iter().map(|image| text(image));
+        let output = kiln(["predict", text(&run)].into_iter().chain(images)).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let some = said(&[&broken, &good]);
+    assert!(some.contains("error: 1 of 2 images could not be read\nhint: "), "{some}");
+    assert!(some.contains(&format!("note: {}: it is no PNG", text(&broken))), "{some}");
+    assert!(said(&[&broken, &other]).contains("error: none of 2 images could be read"));
+    let one = said(&[&broken]);
+    assert!(one.starts_with(&format!("error: {}: it is no PNG", text(&broken))), "{one}");
+    let missing = said(&[Path::new("nowhere.png")]);
+    assert!(missing.starts_with("error: nowhere.png: no such file or folder\nhint: "), "{missing}");
+
+    let object = json(1, ["predict", text(&run), text(&broken), text(&good)]);
+    assert_eq!(keys(&object), ["error", "errors", "hint", "images"]);
+    assert_eq!(object["error"], "1 of 2 images could not be read");
+}
+
+#[test]
+fn transparency_is_ignored_and_that_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, alpha) in [("a.png", 0), ("b.png", 128), ("c.png", 255)] {
+        let image = image::RgbaImage::from_pixel(28, 28, image::Rgba([200, 200, 200, alpha]));
+        image.save(folder.path().join(name)).unwrap();
+    }
+    let output = kiln(["predict", text(&short_run()), text(folder.path())]).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(notes.lines().count(), 1, "{notes}");
+    assert!(notes.starts_with("note: 2 images: transparency is ignored"), "{notes}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let scores: Vec<&str> = shown.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert!(scores[0] == scores[1] && scores[1] == scores[2], "{shown}");
+}
+
+#[test]
+fn predictions_of_one_class_end_at_their_last_letter() {
+    let folder = digits().join("test/1");
+    let run = short_run();
+    let call = ["predict", text(&run), text(&folder), "--top", "1"];
+    let shown = String::from_utf8(kiln(call).output().unwrap().stdout).unwrap();
+    assert!(shown.lines().all(|line| line.trim_end() == line), "{shown:?}");
+}
+
+#[test]
+fn tensors_of_a_file_that_a_network_has_no_use_for_are_told() {
+    use kiln::models::{Registry, Zoo, weights};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("googlenet.safetensors");
+    let device = kiln::burn::tensor::Device::default();
+    let options = serde_json::json!({ "aux": true });
+    let network = Zoo.build("googlenet", options.as_object().unwrap(), &device).unwrap();
+    weights::export(&network, &file, Zoo.keys("googlenet")).unwrap();
+    let image = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
+    let call = ["predict", "googlenet", "--weights", text(&file), text(&image)];
+    let output = kiln(call).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("left out, of auxiliary heads: "), "{notes}");
 }

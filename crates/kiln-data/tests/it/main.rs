@@ -74,6 +74,28 @@ fn real_mnist_has_the_mean_and_deviation_of_its_preprocessing() {
 }
 
 #[test]
+fn real_clothing_is_as_its_card_says() {
+    let Some(folder) = real("clothing") else { return };
+    let clothes = open("clothing", Some(&folder)).unwrap();
+    let parts: Vec<_> = clothes.parts().map(|(name, part)| (name, counts(&**part))).collect();
+    assert_eq!(
+        parts,
+        [
+            ("train", vec![241, 123, 455, 184, 468, 290, 198, 202, 112, 795]),
+            ("validation", vec![32, 14, 49, 24, 49, 29, 26, 25, 12, 81]),
+            ("test", vec![15, 12, 72, 38, 42, 26, 73, 30, 12, 52]),
+        ]
+    );
+    // Its folders say the same without being told.
+    let folders = open("folders", Some(&folder)).unwrap();
+    assert_eq!(folders.classes, clothes.classes);
+    assert_eq!(folders.test.name(200), clothes.test.name(200));
+
+    let report = check::check(&clothes, &mut |_, _| ());
+    assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
 fn real_odd_images_give_pixels_or_an_error_that_names_the_file() {
     let Some(folder) = real("image_corpus") else { return };
     let (mut read, mut refused) = (0, 0);

@@ -55,6 +55,17 @@ impl Algorithm {
         Self::Indirect
     }
 
+    /// As tables show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Indirect => "implicit product",
+            Self::Rows => "kernel rows",
+            Self::Winograd => "Winograd 4×4",
+            Self::Depthwise => "depthwise",
+        }
+    }
+
     /// Whether it can compute this convolution at all.
     #[must_use]
     pub fn possible(self, g: &Geometry) -> bool {

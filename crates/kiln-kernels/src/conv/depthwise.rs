@@ -14,14 +14,14 @@ use crate::simd::{LANES, Simd};
 /// Output pixels computed together: each tap's weights are loaded once for them.
 const PIXELS: usize = 4;
 
-/// Weights as [tap][channel], channels padded to whole vectors.
-pub(super) fn pack(weight: &FlexTensor, g: &Geometry) -> Buffer {
+/// Weights as [tap][channel], channels padded to whole vectors, each channel's times its factor.
+pub(super) fn pack(weight: &FlexTensor, g: &Geometry, factors: &[f32]) -> Buffer {
     let channels = g.in_channels.next_multiple_of(LANES);
     let mut out = Buffer::zeros(g.taps() * channels);
     let read = reader(weight);
     for tap in 0..g.taps() {
         for c in 0..g.in_channels {
-            out[tap * channels + c] = read(c, 0, tap / g.kernel[1], tap % g.kernel[1]);
+            out[tap * channels + c] = read(c, 0, tap / g.kernel[1], tap % g.kernel[1]) * factors[c];
         }
     }
     out
@@ -164,12 +164,23 @@ pub(super) fn run(
     epilogue: &Epilogue,
     out: Destination,
 ) {
+    forward(path, g, x, weights, epilogue).all(out);
+}
+
+/// The convolution, to be computed row by row.
+pub(super) fn forward<'a>(
+    path: Path,
+    g: &'a Geometry,
+    x: &'a Map,
+    weights: &'a Buffer,
+    epilogue: &'a Epilogue,
+) -> Gather<'a, impl Fn(usize, usize, usize) -> Option<usize> + Sync> {
     let meets = |axis: usize, at: usize, tap: usize| {
         let position =
             (at * g.stride[axis] + tap * g.dilation[axis]).checked_sub(g.before[axis])?;
         (position < g.input[axis]).then_some(position)
     };
-    gather(path, g.kernel, g.output, x, weights, epilogue, out, meets);
+    Gather::new(path, g.kernel, g.output, x, weights, epilogue, meets)
 }
 
 /// The gradient by the input: every input pixel gathers from the output pixels that saw it.
@@ -187,77 +198,106 @@ pub(super) fn gradient(
             position.is_multiple_of(g.stride[axis]) && position / g.stride[axis] < g.output[axis];
         seen.then(|| position / g.stride[axis])
     };
-    gather(path, g.kernel, g.input, grad, weights, epilogue, out, meets);
+    Gather::new(path, g.kernel, g.input, grad, weights, epilogue, meets).all(out);
 }
 
 /// Every output pixel is a weighted sum of those pixels that `meets(axis, output coordinate, tap)` names.
-#[allow(clippy::too_many_arguments)]
-fn gather(
+pub(super) struct Gather<'a, M> {
     path: Path,
     kernel: [usize; 2],
-    [out_height, out_width]: [usize; 2],
-    x: &Map,
-    weights: &Buffer,
-    epilogue: &Epilogue,
-    out: Destination,
-    meets: impl Fn(usize, usize, usize) -> Option<usize> + Sync,
-) {
-    let channels = x.channels;
-    let zeros = Buffer::zeros(channels);
-    let (outside, source) = (Shared::of(zeros.as_ptr()), Shared::of(x.pointer()));
-    let taps = kernel[0] * kernel[1];
-    for_ranges(x.batch * out_height, out_width * channels * taps.div_ceil(2), |rows| {
-        let mut table = vec![std::ptr::null(); taps * out_width];
-        for row in rows {
-            let (image, oy) = (row / out_height, row % out_height);
-            table.fill(outside.get().cast_const());
-            for ky in 0..kernel[0] {
-                let Some(y) = meets(0, oy, ky) else { continue };
-                for kx in 0..kernel[1] {
-                    let entries = &mut table[(ky * kernel[1] + kx) * out_width..][..out_width];
-                    for (ox, entry) in entries.iter_mut().enumerate() {
-                        if let Some(at) = meets(1, ox, kx) {
-                            // SAFETY: the pixel lies within the map.
-                            *entry = unsafe {
-                                source
-                                    .get()
-                                    .cast_const()
-                                    .add(((image * x.height + y) * x.width + at) * x.step)
-                            };
-                        }
+    output: [usize; 2],
+    x: &'a Map,
+    source: Shared<f32>,
+    weights: &'a Buffer,
+    epilogue: &'a Epilogue,
+    zeros: Buffer,
+    meets: M,
+}
+
+impl<'a, M: Fn(usize, usize, usize) -> Option<usize> + Sync> Gather<'a, M> {
+    fn new(
+        path: Path,
+        kernel: [usize; 2],
+        output: [usize; 2],
+        x: &'a Map,
+        weights: &'a Buffer,
+        epilogue: &'a Epilogue,
+        meets: M,
+    ) -> Self {
+        let (zeros, source) = (Buffer::zeros(x.channels), Shared::of(x.pointer()));
+        Self { path, kernel, output, x, source, weights, epilogue, zeros, meets }
+    }
+
+    /// All rows of all images.
+    fn all(&self, out: Destination) {
+        let [height, width] = self.output;
+        let taps = self.kernel[0] * self.kernel[1];
+        for_ranges(self.x.batch * height, width * self.x.channels * taps.div_ceil(2), |rows| {
+            let mut table = Vec::new();
+            for row in rows {
+                // SAFETY: the row lies within the output and is this task's alone.
+                unsafe {
+                    let to = out.pointer.get().add(row * width * out.step);
+                    self.row(row, &mut table, to, out.step);
+                };
+            }
+        });
+    }
+
+    /// One row of the output, of the first image's, the second's and so on, to `out`. `table` is room to work in.
+    ///
+    /// # Safety
+    /// The row's pixels, `step` floats apart, must be writable there.
+    pub(super) unsafe fn row(
+        &self,
+        row: usize,
+        table: &mut Vec<*const f32>,
+        out: *mut f32,
+        step: usize,
+    ) {
+        let ([height, width], kernel, x) = (self.output, self.kernel, self.x);
+        let (image, oy) = (row / height, row % height);
+        let taps = kernel[0] * kernel[1];
+        table.clear();
+        table.resize(taps * width, self.zeros.as_ptr());
+        for ky in 0..kernel[0] {
+            let Some(y) = (self.meets)(0, oy, ky) else { continue };
+            for kx in 0..kernel[1] {
+                let entries = &mut table[(ky * kernel[1] + kx) * width..][..width];
+                for (ox, entry) in entries.iter_mut().enumerate() {
+                    if let Some(at) = (self.meets)(1, ox, kx) {
+                        let pixel = (image * x.height + y) * x.width + at;
+                        // SAFETY: the pixel lies within the map.
+                        *entry = unsafe { self.source.get().cast_const().add(pixel * x.step) };
                     }
                 }
             }
-            let residual = epilogue.residual.as_ref();
-            let args = Line {
-                table: table.as_ptr(),
-                count: out_width,
-                taps,
-                channels,
-                weights: weights.as_ptr(),
-                bias: epilogue.bias.as_ptr(),
+        }
+        let residual = self.epilogue.residual.as_ref();
+        let activation = self.epilogue.activation;
+        let args = Line {
+            table: table.as_ptr(),
+            count: width,
+            taps,
+            channels: x.channels,
+            weights: self.weights.as_ptr(),
+            bias: self.epilogue.bias.as_ptr(),
+            residual: residual.map_or(std::ptr::null(), |r| {
                 // SAFETY: the residual has the output's shape.
-                residual: residual.map_or(std::ptr::null(), |r| unsafe {
-                    r.pointer().add(row * out_width * r.step)
-                }),
-                residual_step: residual.map_or(0, |r| r.step),
-                // SAFETY: the row lies within the output.
-                out: unsafe { out.pointer.get().add(row * out_width * out.step) },
-                step: out.step,
-                activation: epilogue.activation,
-            };
-            run_kernel!(path, line(args: &Line) with (&args));
-            for pixel in 0..out_width {
-                // SAFETY: the pixel lies within the row just written.
-                unsafe {
-                    crate::activation::in_place(
-                        path,
-                        epilogue.activation,
-                        args.out.add(pixel * out.step),
-                        channels,
-                    );
-                }
+                unsafe { r.pointer().add(row * width * r.step) }
+            }),
+            residual_step: residual.map_or(0, |r| r.step),
+            out,
+            step,
+            activation,
+        };
+        run_kernel!(self.path, line(args: &Line) with (&args));
+        for pixel in 0..width {
+            // SAFETY: the pixel lies within the row just written.
+            unsafe {
+                let to = out.add(pixel * step);
+                crate::activation::in_place(self.path, activation, to, x.channels);
             }
         }
-    });
+    }
 }

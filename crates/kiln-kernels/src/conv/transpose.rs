@@ -43,7 +43,8 @@ pub(crate) mod kernel {
     use super::{Activation, ConvTransposeOptions, Tensor};
     use burn::backend::flex::FlexTensor;
 
-    use super::super::run::{padded_bias, reader};
+    use super::super::fold::padded_bias;
+    use super::super::run::reader;
     use crate::buffer::Buffer;
     use crate::cache::{self, Form};
     use crate::conv::Geometry;
@@ -364,7 +365,7 @@ mod tests {
                 let flex = |values: &[f32], shape: [usize; 4]| FlexTensor::from_data(TensorData::new(values.to_vec(), shape));
                 let phases = pack(&flex(&w, w_shape), &sizes);
                 let bias = FlexTensor::from_data(TensorData::new(b, [channels]));
-                let bias = super::super::run::padded_bias(Some(&bias), channels);
+                let bias = super::super::fold::padded_bias(Some(&bias), channels);
                 for path in crate::dispatch::Path::available() {
                     let mut out = crate::buffer::Buffer::new(expected.len());
                     out.fill(f32::NAN);

@@ -23,8 +23,8 @@ use crate::parallel::{Shared, for_each, part, threads};
 /// Places of a transformed tile.
 const PLACES: usize = 36;
 
-/// The transformed weights: 36 matrices of channels × outputs.
-pub(super) fn transform(path: Path, weight: &FlexTensor, g: &Geometry) -> Packed {
+/// The transformed weights, each output's times its factor: 36 matrices of channels × outputs.
+pub(super) fn transform(path: Path, weight: &FlexTensor, g: &Geometry, factors: &[f32]) -> Packed {
     let read = reader(weight);
     let (channels, outputs) = (g.in_channels, g.out_channels);
     let (packed, target) = Packed::unfilled(PLACES, channels, outputs);
@@ -37,7 +37,7 @@ pub(super) fn transform(path: Path, weight: &FlexTensor, g: &Geometry) -> Packed
         for c in 0..channels {
             for j in 0..count {
                 for (tap, line) in filters.iter_mut().enumerate() {
-                    line[j] = read(first + j, c, tap / 3, tap % 3);
+                    line[j] = read(first + j, c, tap / 3, tap % 3) * factors[first + j];
                 }
             }
             // SAFETY: line `c` of this panel lies within every place's weights and is this task's alone.

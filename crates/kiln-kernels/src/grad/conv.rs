@@ -16,11 +16,13 @@ use super::{activation, contiguous, present, primitive, tracked, tracked_maybe, 
 use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::cache::{self, Form};
+use crate::conv::fold::{Parameters, Vectors};
 use crate::conv::run::{depthwise_data_gradient, forward};
 use crate::conv::transpose::kernel as transposed;
 use crate::conv::{Algorithm, Geometry};
 use crate::dispatch::Path;
 use crate::layout::{self, Map};
+use crate::norm::Norm;
 
 /// The layer in the graph; nothing where burn's operations must do.
 pub(crate) fn conv2d(
@@ -59,30 +61,97 @@ where
     let (x, weight) = (tracked::<4, C>(x)?, tracked::<4, C>(weight)?);
     let (bias, residual) = (tracked_maybe::<1, C>(bias)?, tracked_maybe::<4, C>(residual)?);
     let nodes = [x.node(), weight.node(), bias.node(), residual.node()];
-    let run = |x: FlexTensor, weight: &FlexTensor, bias: FlexTensor, residual: FlexTensor| {
-        let (bias, residual) = (present(bias), present(residual));
-        cache::passing(|| forward(Path::best(), &g, x, weight, bias.as_ref(), activation, residual))
-    };
+    let parameters = Parameters::plain(weight.primitive().clone(), present(bias.into_primitive()));
+    let residual = present(residual.into_primitive());
+    let run = |x: FlexTensor| forward(Path::best(), &g, x, &parameters, activation, residual);
     let out = match Step.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let ids = (prep.checkpoint(&x), prep.checkpoint(&weight));
-            let weight = weight.into_primitive();
-            let y =
-                run(x.into_primitive(), &weight, bias.into_primitive(), residual.into_primitive());
+            let y = cache::passing(|| run(x.into_primitive()));
             let saved = (activation != Activation::Identity).then(|| y.clone());
             prep.finish((ids.0, ids.1, saved, g, activation), y)
         }
-        OpsKind::UnTracked(prep) => {
-            let weight = weight.into_primitive();
-            prep.finish(run(
-                x.into_primitive(),
-                &weight,
-                bias.into_primitive(),
-                residual.into_primitive(),
-            ))
-        }
+        // Nothing here is trained, so the weight stays as it is.
+        OpsKind::UnTracked(prep) => prep.finish(run(x.into_primitive())),
     };
     Some(Tensor::from_primitive::<Autodiff<Flex, C>>(out))
+}
+
+/// A convolution and its normalization in the graph, neither of which learns, nor anything before them: as in inference.
+/// Nothing where gradients are wanted.
+pub(crate) fn frozen(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    norm: &Norm,
+    options: &ConvOptions<2>,
+    activation: Activation,
+    residual: Option<&Tensor<4>>,
+) -> Option<Tensor<4>> {
+    let g = Geometry::new(x.dims(), weight.dims(), options)?;
+    let shape = [g.batch, g.out_channels, g.output[0], g.output[1]];
+    if residual.is_some_and(|r| r.dims() != shape) {
+        return None;
+    }
+    constant::<NoCheckpointing>(x, weight, bias, norm, g, activation, residual).or_else(|| {
+        constant::<BalancedCheckpointing>(x, weight, bias, norm, g, activation, residual)
+    })
+}
+
+fn constant<C: CheckpointStrategy>(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    norm: &Norm,
+    g: Geometry,
+    activation: Activation,
+    residual: Option<&Tensor<4>>,
+) -> Option<Tensor<4>>
+where
+    DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
+{
+    let (x, weight) = (tracked::<4, C>(x)?, tracked::<4, C>(weight)?);
+    let (bias, residual) = (tracked_maybe::<1, C>(bias)?, tracked_maybe::<4, C>(residual)?);
+    let (gamma, beta) = (tracked::<1, C>(&norm.gamma)?, tracked::<1, C>(&norm.beta)?);
+    let (mean, variance) = (tracked::<1, C>(&norm.mean)?, tracked::<1, C>(&norm.variance)?);
+    let nodes = [
+        x.node(),
+        weight.node(),
+        bias.node(),
+        residual.node(),
+        gamma.node(),
+        beta.node(),
+        mean.node(),
+        variance.node(),
+    ];
+    let OpsKind::UnTracked(prep) = Constant.prepare::<C>(nodes).compute_bound().stateful() else {
+        return None;
+    };
+    let norm = Vectors {
+        gamma: gamma.into_primitive(),
+        beta: beta.into_primitive(),
+        mean: mean.into_primitive(),
+        variance: variance.into_primitive(),
+        epsilon: norm.epsilon,
+    };
+    let (weight, bias) = (weight.into_primitive(), present(bias.into_primitive()));
+    let parameters = Parameters { weight, bias, norm: Some(norm) };
+    parameters.check(&g);
+    let (x, residual) = (x.into_primitive(), present(residual.into_primitive()));
+    let y = forward(Path::best(), &g, x, &parameters, activation, residual);
+    Some(Tensor::from_primitive::<Autodiff<Flex, C>>(prep.finish(y)))
+}
+
+/// The operation that is never differentiated.
+#[derive(Debug)]
+struct Constant;
+
+impl Backward<Flex, 8> for Constant {
+    type State = ();
+
+    fn backward(self, _: Ops<(), 8>, _: &mut Gradients, _: &mut Checkpointer) {
+        unreachable!("a tracked operation does not become a constant");
+    }
 }
 
 #[derive(Debug)]
@@ -167,7 +236,8 @@ fn back(g: &Geometry) -> Option<Geometry> {
 /// The gradient by the input, channels-last.
 pub(super) fn data(path: Path, g: &Geometry, grad: FlexTensor, weight: &FlexTensor) -> FlexTensor {
     if let Some(back) = back(g) {
-        return forward(path, &back, grad, &turned(weight), None, Activation::Identity, None);
+        let parameters = Parameters::plain(turned(weight), None);
+        return forward(path, &back, grad, &parameters, Activation::Identity, None);
     }
     let mut out = Buffer::new(g.batch * g.input[0] * g.input[1] * g.in_channels);
     let shape = [g.batch, g.in_channels, g.input[0], g.input[1]];
@@ -178,7 +248,7 @@ pub(super) fn data(path: Path, g: &Geometry, grad: FlexTensor, weight: &FlexTens
     let sizes = transposed::Sizes::gradient_of(g);
     let form = Form::Transposed { options: [g.stride, g.before, g.dilation], groups: g.groups };
     let phases = cache::packed(weight, form, || transposed::pack(weight, &sizes));
-    let bias = crate::conv::run::padded_bias(None, g.in_channels);
+    let bias = crate::conv::fold::padded_bias(None, g.in_channels);
     transposed::run(path, &sizes, &Map::of(grad), &phases, &bias, Activation::Identity, &mut out);
     primitive(out, layout::layout(shape))
 }

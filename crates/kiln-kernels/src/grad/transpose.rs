@@ -16,6 +16,7 @@ use super::{activation, contiguous, present, primitive, tracked, tracked_maybe, 
 use crate::activation::Activation;
 use crate::cache;
 use crate::conv::Geometry;
+use crate::conv::fold::Parameters;
 use crate::conv::run::forward;
 use crate::conv::transpose::kernel::{Sizes, convolve};
 use crate::dispatch::Path;
@@ -111,7 +112,14 @@ impl Backward<Flex, 3> for Step {
         if let Some(parent) = to_x {
             let grad = map.into_tensor();
             let out = cache::passing(|| {
-                forward(path, &g, grad, &weight, None, Activation::Identity, None)
+                forward(
+                    path,
+                    &g,
+                    grad,
+                    &Parameters::plain(weight, None),
+                    Activation::Identity,
+                    None,
+                )
             });
             grads.register::<Flex>(parent.id, out);
         }

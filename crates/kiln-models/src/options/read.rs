@@ -139,6 +139,22 @@ impl de::Error for Misfit {
         Misfit { path: None, fault: Fault::Other(message.to_string()) }
     }
 
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = expected.to_string();
+        let range = match expected.as_str() {
+            "u8" => format!("from 0 to {}", u8::MAX),
+            "u16" => format!("from 0 to {}", u16::MAX),
+            "u32" => format!("from 0 to {}", u32::MAX),
+            "u64" | "usize" => "of 0 or more".to_owned(),
+            _ => {
+                return de::Error::custom(format_args!(
+                    "{found} is impossible; expected {expected}"
+                ));
+            }
+        };
+        de::Error::custom(format_args!("{found} is out of range; it takes a whole number {range}"))
+    }
+
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
         Misfit { path: None, fault: Fault::Name { found: found.to_owned(), known } }
     }
@@ -268,7 +284,11 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_is_named_by_its_path() {
         for (pointer, value, message) in [
-            ("/sides/1", json!(-1), "`sides[1]`: invalid value: integer `-1`, expected usize"),
+            (
+                "/sides/1",
+                json!(-1),
+                "`sides[1]`: integer `-1` is out of range; it takes a whole number of 0 or more",
+            ),
             ("/sides", json!([1]), "`sides`: invalid length 1, expected an array of length 2"),
             (
                 "/sides",

@@ -3,32 +3,45 @@
 //! kiln writes safetensors with its own parameter paths and burn's layout, marked by
 //! `format = kiln` in the metadata. Any other safetensors file, and every `.pt` or `.pth` file, is
 //! read as PyTorch's: names through a table of [`keys`], dense weights transposed, wrappers such
-//! as `state_dict.` and `module.` taken off. Nothing in a pickle is executed.
+//! as `state_dict.` and `module.` taken off. Nothing in a pickle is executed. [`export`] goes the
+//! other way.
 
+mod apply;
 pub mod keys;
+mod pickle;
+mod pretrained;
+mod pytorch;
 mod report;
 mod safetensors;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufWriter, Read};
 use std::path::Path;
 
 use burn::prelude::*;
+use burn::store::burn_pack::{self, AtomicFile};
 use burn::store::pytorch_reader::PytorchReader;
-use burn::store::{
-    Applier, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge,
-};
-use burn::tensor::DType;
+use burn::store::{BurnToPyTorchAdapter, ModuleAdapter, ModuleSnapshot, bridge};
+use burn::tensor::{Bytes, DType};
 
-use crate::Error;
+use crate::{Classifier, Error, is_below, parameters};
+use apply::Loader;
 use keys::Direction;
 pub use keys::Keys;
+pub use pretrained::{Pretrained, pretrained};
 pub use report::{Misshapen, Report};
 use safetensors::{Container, Entry};
 
 /// The format that kiln marks its own files with.
 const NATIVE: &str = "kiln";
+
+/// What PyTorch's batch norms keep beside their statistics.
+const COUNTER: &str = "num_batches_tracked";
+
+/// Where networks keep the auxiliary heads that only training uses. Files have them with or without
+/// need.
+const AUX: &str = "aux";
 
 /// `model` with the weights of `file`, as far as they fit, and what did not fit.
 ///
@@ -52,6 +65,34 @@ pub fn load_exact<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<M, Er
     exact(load(model, file, keys)?, file)
 }
 
+/// `model` with the weights of `file`, all of which must fit but those of its head: what doesn't fit
+/// there, because it has other classes or because the file has no head, keeps the model's values.
+///
+/// # Errors
+///
+/// As [`load`], and [`Error::Mismatch`] if a tensor of the backbone is missing, unexpected or
+/// misshapen.
+pub fn load_backbone<C: Classifier>(
+    model: C,
+    file: &Path,
+    keys: &Keys,
+) -> Result<(C, Report), Error> {
+    let head = model.head_paths();
+    let of_head = |path: &str| head.iter().any(|start| is_below(path, start));
+    let (model, report) = load(model, file, keys)?;
+
+    let unexpected =
+        report.unexpected.iter().map(|name| keys::translate(name, keys, Direction::Here));
+    let fits = report.missing.iter().all(|path| of_head(path))
+        && report.misshapen.iter().all(|tensor| of_head(&tensor.path))
+        && unexpected.into_iter().all(|path| of_head(&path));
+    if fits && report.loaded.iter().any(|path| !of_head(path)) {
+        Ok((model, report))
+    } else {
+        Err(Error::Mismatch { file: file.to_owned(), report: Box::new(report) })
+    }
+}
+
 /// Writes the weights of `model` to `file` in kiln's format, replacing it only when everything is
 /// on disk. Equal weights give equal bytes.
 ///
@@ -59,7 +100,32 @@ pub fn load_exact<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<M, Er
 ///
 /// Names the file that can't be written.
 pub fn save<M: Module>(model: &M, file: &Path) -> Result<(), Error> {
-    safetensors::write_file(file, NATIVE, entries(model))
+    write_file(file, |out| safetensors::write(out, NATIVE, entries(model)))
+}
+
+/// Writes the weights of `model` under PyTorch's names and in its layout, replacing `file` only
+/// when everything is on disk: for `load_state_dict(strict=True)` of the module that `keys` spells,
+/// with the counters that its batch norms expect. The ending chooses between `.safetensors` and
+/// what `torch.save` writes, `.pth` or `.pt`. Returns the number of tensors.
+///
+/// # Errors
+///
+/// Names the file that has another ending or can't be written.
+pub fn export<M: Module>(model: &M, file: &Path, keys: &Keys) -> Result<usize, Error> {
+    let tensors = foreign(model, keys);
+    let count = tensors.len();
+    match file.extension().and_then(|ending| ending.to_str()) {
+        Some("safetensors") => write_file(file, |out| safetensors::write(out, "pt", tensors))?,
+        Some("pth" | "pt") => write_file(file, |out| pytorch::write(out, tensors))?,
+        _ => {
+            return Err(Error::Format {
+                file: file.to_owned(),
+                tensor: None,
+                reason: "PyTorch reads files that end in .safetensors, .pth or .pt".to_owned(),
+            });
+        }
+    }
+    Ok(count)
 }
 
 /// The bytes that [`save`] writes.
@@ -82,6 +148,16 @@ pub fn to_bytes<M: Module>(model: &M) -> Vec<u8> {
 /// As [`load_exact`].
 pub fn from_bytes<M: Module>(model: M, bytes: Vec<u8>, name: &Path) -> Result<M, Error> {
     exact(apply(model, safetensors::from_bytes(bytes, name)?, &[], name)?, name)
+}
+
+/// The type of every tensor of a safetensors file by name.
+///
+/// # Errors
+///
+/// As [`read_tensors`].
+pub fn tensor_types(file: &Path) -> Result<BTreeMap<String, DType>, Error> {
+    let tensors = safetensors::open(file)?.tensors.into_iter();
+    Ok(tensors.map(|tensor| (tensor.name, tensor.dtype)).collect())
 }
 
 /// Every tensor of a safetensors file by name; floats become f32.
@@ -116,7 +192,7 @@ pub fn read_tensors(file: &Path) -> Result<BTreeMap<String, TensorData>, Error> 
 /// Names the file that can't be written.
 pub fn write_tensors(file: &Path, tensors: BTreeMap<String, TensorData>) -> Result<(), Error> {
     let tensors = tensors.into_iter().map(|(name, data)| bridge::from_data(data, name, None));
-    safetensors::write_file(file, "pt", tensors.collect())
+    write_file(file, |out| safetensors::write(out, "pt", tensors.collect()))
 }
 
 /// The tensors of `model`, unread. An inference copy has up-to-date running statistics.
@@ -124,12 +200,40 @@ fn entries<M: Module>(model: &M) -> Vec<Entry> {
     model.valid().collect(None, None, true)
 }
 
-fn exact<M>((model, report): (M, Report), file: &Path) -> Result<M, Error> {
-    if report.is_exact() {
-        Ok(model)
-    } else {
-        Err(Error::Mismatch { file: file.to_owned(), report })
+/// The tensors of `model` as PyTorch has them, unread, in module order.
+fn foreign<M: Module>(model: &M, keys: &Keys) -> Vec<Entry> {
+    let tensors = model.valid().collect(None, Some(BurnToPyTorchAdapter.clone_box()), true);
+    let mut named = Vec::with_capacity(tensors.len());
+    for mut tensor in tensors {
+        tensor.name = keys::translate(&tensor.name, keys, Direction::There);
+        let norm = tensor.name.strip_suffix("running_var").map(str::to_owned);
+        named.push(tensor);
+        if let Some(norm) = norm {
+            // PyTorch counts the batches that a norm has seen; ours doesn't, and nothing needs it.
+            let none = TensorData::new(vec![0_i64], Vec::<usize>::new());
+            named.push(bridge::from_data(none, format!("{norm}{COUNTER}"), None));
+        }
     }
+    named
+}
+
+/// Writes a file, which is replaced only when everything is on disk.
+fn write_file(
+    file: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let failed = |source| Error::File { file: file.to_owned(), source };
+    let packed = |error: burn_pack::Error| failed(io::Error::other(error.to_string()));
+
+    let (scratch, handle) = AtomicFile::create(file).map_err(packed)?;
+    let mut out = BufWriter::new(handle);
+    write(&mut out).map_err(failed)?;
+    out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+    scratch.commit().map_err(packed)
+}
+
+fn exact<M>((model, report): (M, Report), file: &Path) -> Result<M, Error> {
+    report.exact(file).map(|_| model)
 }
 
 /// Opens a file of either kind, told apart by its beginning.
@@ -142,12 +246,13 @@ fn open(file: &Path) -> Result<Container, Error> {
         return safetensors::open(file);
     }
 
+    pickle::check(file)?;
     let reader = PytorchReader::new(file).map_err(|error| Error::Format {
         file: file.to_owned(),
         tensor: None,
         reason: format!("neither a safetensors nor a PyTorch file: {error}"),
     })?;
-    let tensors = reader.into_tensors().into_values().map(bridge::from_pytorch).collect();
+    let tensors = reader.into_tensors().into_values().map(pytorch::entry).collect();
     Ok(Container { format: None, tensors })
 }
 
@@ -160,11 +265,9 @@ fn apply<M: Module>(
     let wrong =
         |(tensor, reason)| Error::Format { file: file.to_owned(), tensor: Some(tensor), reason };
     let native = container.format.as_deref() == Some(NATIVE);
-    let (tensors, adapter, keys): (_, Box<dyn ModuleAdapter>, _) = if native {
-        (container.tensors, FloatCastAdapter::to(DType::F32).clone_box(), &[] as &Keys)
-    } else {
-        let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-        (unwrapped(container.tensors), adapter.clone_box(), keys)
+    let (tensors, keys) = match native {
+        true => (container.tensors, &[] as &Keys),
+        false => (unwrapped(container.tensors), keys),
     };
 
     // Names in the file by names here.
@@ -179,10 +282,15 @@ fn apply<M: Module>(
         renamed.push(tensor);
     }
 
-    let mut applier = Applier::new(renamed, None, Some(adapter), true);
-    let model = model.map(&mut applier);
-    let mut report = Report::new(applier.into_result()).map_err(wrong)?;
-    for name in &mut report.unexpected {
+    let trains_aux = parameters(&model).iter().any(|parameter| is_below(&parameter.path, AUX));
+    let mut loader = Loader::new(renamed, !native);
+    let model = model.map(&mut loader);
+    let mut report = loader.finish().map_err(wrong)?;
+    if !trains_aux {
+        let of_aux = |name: &mut String| is_below(name, AUX);
+        report.left_out = report.unexpected.extract_if(.., of_aux).collect();
+    }
+    for name in report.unexpected.iter_mut().chain(&mut report.left_out) {
         if let Some(there) = names.remove(name) {
             *name = there;
         }
@@ -190,10 +298,21 @@ fn apply<M: Module>(
     Ok((model, report))
 }
 
+/// `bytes` as burn keeps them. burn's own constructor copies what doesn't lie on its largest
+/// alignment, which a large allocation never does; every number lies on its own here.
+fn moved(bytes: Vec<u8>) -> Bytes {
+    const LARGE: usize = 1 << 20;
+    if bytes.len() >= LARGE && bytes.as_ptr().cast::<u64>().is_aligned() {
+        Bytes::from_elems(bytes)
+    } else {
+        Bytes::from_bytes_vec(bytes)
+    }
+}
+
 /// PyTorch's tensors without the tables and wrappers around them, and without the counters that
 /// its batch norms keep.
 fn unwrapped(mut tensors: Vec<Entry>) -> Vec<Entry> {
-    tensors.retain(|tensor| !tensor.name.ends_with("num_batches_tracked"));
+    tensors.retain(|tensor| !tensor.name.ends_with(COUNTER));
     for table in ["state_dict.", "model_state_dict."] {
         // Beside the weights such a file holds an optimizer's state.
         if tensors.iter().any(|tensor| tensor.name.starts_with(table)) {

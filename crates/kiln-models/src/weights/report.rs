@@ -1,8 +1,9 @@
 //! What happened to the tensors of a file.
 
 use std::fmt;
+use std::path::Path;
 
-use burn::store::{ApplyError, ApplyResult};
+use crate::Error;
 
 /// Which tensors of a file found their place in a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,9 @@ pub struct Report {
     pub unexpected: Vec<String>,
     /// Tensors that both have, in different shapes. They keep the network's values.
     pub misshapen: Vec<Misshapen>,
+    /// Names of the file's tensors of auxiliary heads, which only training uses, where the network
+    /// has none.
+    pub left_out: Vec<String>,
 }
 
 /// A tensor whose shape in the file isn't the network's.
@@ -29,34 +33,22 @@ pub struct Misshapen {
 }
 
 impl Report {
-    /// Whether file and network have the same tensors in the same shapes.
+    /// Whether file and network have the same tensors in the same shapes, but for auxiliary heads.
     pub fn is_exact(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
     }
 
-    /// The report, or the path and reason of a tensor that could not be read.
-    pub(super) fn new(result: ApplyResult) -> Result<Self, (String, String)> {
-        let mut misshapen = Vec::new();
-        for error in result.errors {
-            match error {
-                ApplyError::ShapeMismatch { path, expected, found } => misshapen.push(Misshapen {
-                    path,
-                    expected: expected.to_vec(),
-                    found: found.to_vec(),
-                }),
-                ApplyError::DTypeMismatch { path, expected, found } => {
-                    return Err((path, format!("type {found:?} where {expected:?} belongs")));
-                }
-                ApplyError::AdapterError { path, message }
-                | ApplyError::LoadError { path, message } => return Err((path, message)),
-            }
+    /// This report of `file`, if all its tensors found their places.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] with every missing, unexpected and misshapen tensor.
+    pub fn exact(self, file: &Path) -> Result<Self, Error> {
+        if self.is_exact() {
+            Ok(self)
+        } else {
+            Err(Error::Mismatch { file: file.to_owned(), report: Box::new(self) })
         }
-        Ok(Self {
-            loaded: result.applied,
-            missing: result.missing.into_iter().map(|(path, _)| path).collect(),
-            unexpected: result.unused,
-            misshapen,
-        })
     }
 }
 
@@ -71,6 +63,9 @@ impl fmt::Display for Report {
         for (i, Misshapen { path, expected, found }) in self.misshapen.iter().enumerate() {
             let lead = if i == 0 { "; misshapen: " } else { ", " };
             write!(f, "{lead}{path} ({found:?} in the file, {expected:?} here)")?;
+        }
+        if !self.left_out.is_empty() {
+            write!(f, "; left out, of auxiliary heads: {}", self.left_out.join(", "))?;
         }
         Ok(())
     }

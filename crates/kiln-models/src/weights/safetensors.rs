@@ -6,14 +6,14 @@
 //! that names file and tensor.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::serde::{Deserialize, Serialize};
 use burn::store::bridge;
-use burn::store::burn_pack::{self, AtomicFile};
-use burn::tensor::{BoolStore, Bytes, DType};
+use burn::store::burn_pack;
+use burn::tensor::{BoolStore, DType};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -136,7 +136,7 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
                 .seek(SeekFrom::Start(start + from))
                 .and_then(|_| source.read_exact(&mut buffer))
                 .map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
-            Ok(Bytes::from_bytes_vec(buffer))
+            Ok(super::moved(buffer))
         };
         tensors.push(Entry::deferred(name, dtype, info.shape, None, bytes, read));
     }
@@ -145,18 +145,6 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
         return Err(wrong(None, reason));
     }
     Ok(Container { format, tensors })
-}
-
-/// Writes `tensors` to `file`, which is replaced only when everything is on disk.
-pub(super) fn write_file(file: &Path, format: &str, tensors: Vec<Entry>) -> Result<(), Error> {
-    let failed = |source| Error::File { file: file.to_owned(), source };
-    let packed = |error: burn_pack::Error| failed(io::Error::other(error.to_string()));
-
-    let (scratch, handle) = AtomicFile::create(file).map_err(packed)?;
-    let mut out = BufWriter::new(handle);
-    write(&mut out, format, tensors).map_err(failed)?;
-    out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-    scratch.commit().map_err(packed)
 }
 
 /// Writes `tensors`, sorted by name, floats as f32: equal tensors give equal bytes.
@@ -191,7 +179,8 @@ pub(super) fn write(out: &mut impl Write, format: &str, mut tensors: Vec<Entry>)
     Ok(())
 }
 
-fn stored(dtype: DType) -> DType {
+/// The type that a tensor is written in.
+pub(super) fn stored(dtype: DType) -> DType {
     if dtype.is_float() { DType::F32 } else { dtype }
 }
 

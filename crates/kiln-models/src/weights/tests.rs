@@ -1,5 +1,8 @@
 //! Weight files, right and wrong.
 
+mod export;
+mod hostile;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,8 +11,9 @@ use kiln_testkit::{Golden, device, noise};
 use tempfile::TempDir;
 
 use super::*;
+use crate::googlenet::{self, Edition, GoogLeNet, GoogLeNetConfig};
+use crate::initialize;
 use crate::lenet5::{KEYS, LeNet5, LeNet5Config};
-use crate::{Classifier, initialize, parameters};
 
 fn tiny(classes: usize) -> LeNet5 {
     let config = LeNet5Config::new().with_maps([2, 3, 6]).with_hidden(5);
@@ -147,6 +151,69 @@ fn another_number_of_classes_leaves_only_the_head_as_it_was() {
     assert_eq!(report.loaded.len(), parameters(&model).len() - 2);
     let message = load_exact(tiny(4), &file, &[]).unwrap_err().to_string();
     assert!(message.contains("output.linear.bias ([10] in the file, [4] here)"), "{message}");
+}
+
+#[test]
+fn a_backbone_must_fit_and_a_head_of_other_classes_starts_anew() {
+    let (_folder, file) = scratch("ten.safetensors");
+    let trained = tiny(10);
+    save(&trained, &file).unwrap();
+    let head = tiny(4);
+    let first = entry(&head, "output.linear.weight");
+
+    let (model, report) = load_backbone(head, &file, &[]).unwrap();
+
+    assert_eq!(entry(&model, "output.linear.weight"), first, "the head is the model's own");
+    assert_eq!(entry(&model, "c1.conv.weight"), entry(&trained, "c1.conv.weight"));
+    let message = report.to_string();
+    assert!(message.contains("output.linear.bias ([10] in the file, [4] here)"), "{message}");
+
+    let wider = LeNet5Config::new().with_maps([2, 4, 6]).with_hidden(5).init(&device());
+    let message = load_backbone(wider, &file, &[]).unwrap_err().to_string();
+    assert!(message.contains("misshapen: c3.conv.weight ([3, 2, 5, 5] in the file"), "{message}");
+}
+
+/// The tensor of `model` at `path`.
+fn entry<M: Module>(model: &M, path: &str) -> TensorData {
+    let tensor = entries(model).into_iter().find(|tensor| tensor.name == path).unwrap();
+    bridge::into_data(tensor).unwrap()
+}
+
+fn small_googlenet(aux: bool) -> GoogLeNet {
+    let config = GoogLeNetConfig::new(Edition::BatchNorm).with_width(1).with_num_classes(3);
+    config.with_aux(aux).init(&device())
+}
+
+#[test]
+fn auxiliary_heads_of_a_file_are_left_out_by_name_where_the_network_has_none() {
+    let (_folder, file) = scratch("googlenet.pth");
+    let trained = small_googlenet(true);
+    export(&trained, &file, googlenet::KEYS).unwrap();
+
+    let (model, report) = load(small_googlenet(false), &file, googlenet::KEYS).unwrap();
+
+    assert!(report.is_exact(), "{report}");
+    let aux = parameters(&trained).iter().filter(|p| is_below(&p.path, "aux")).count();
+    assert_eq!((report.left_out.len(), aux), (18, 18));
+    let message = report.to_string();
+    assert!(message.contains("of auxiliary heads: aux1.conv.conv.weight, "), "{message}");
+    let images = noise([2, 3, 64, 64], 1, &device());
+    let scores = model.forward(images.clone()).to_data();
+    scores.assert_eq(&trained.forward(images).to_data(), true);
+}
+
+#[test]
+fn auxiliary_heads_that_a_file_lacks_are_missing_by_name() {
+    let (_folder, file) = scratch("googlenet.pth");
+    export(&small_googlenet(false), &file, googlenet::KEYS).unwrap();
+
+    let message =
+        load_exact(small_googlenet(true), &file, googlenet::KEYS).unwrap_err().to_string();
+
+    assert!(message.contains("missing: aux.0.conv.conv.weight, "), "{message}");
+    // Training may begin without them.
+    let (_, report) = load_backbone(small_googlenet(true), &file, googlenet::KEYS).unwrap();
+    assert_eq!(report.missing.len(), 18, "{report}");
 }
 
 #[test]

@@ -13,21 +13,24 @@ use crate::errors::{Failure, Verb};
 use crate::numbers::count;
 use crate::output::{self, Output};
 use crate::progress::bar;
+use crate::target::{self, Force};
 
 /// Arguments of `kiln data convert`.
 #[derive(Args, Debug)]
 pub struct Convert {
     /// Data set
     name: String,
-    /// Folder to write to; it must not exist yet, or be empty
+    /// Folder to write to; it must not exist yet, or be empty, unless --force is given
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Folder with the data set; without it the embedded sample is converted
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Convert only this part: train or test [default: both]
+    /// Convert only this part: train, test or, where it has one, validation [default: all]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Convert {
@@ -43,18 +46,19 @@ impl Convert {
             .hint("classification sets become a folder of images per class"));
         }
         let splits = kiln::data::open(name, self.data.as_deref())?;
-        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        target::folder(out)?;
+        let full = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+        if full && !self.force.given() {
             return Err(Failure::usage(format!("{} isn't empty", out.display()))
-                .hint("name a new folder with --out"));
+                .hint("name a new folder with --out, or add --force to overwrite what is there"));
         }
 
-        let known = [("train", &splits.train), ("test", &splits.test)];
         let wanted = |part: &str| self.split.as_ref().is_none_or(|split| split == part);
-        let parts: Vec<_> = known.into_iter().filter(|(part, _)| wanted(part)).collect();
+        let parts: Vec<_> = splits.parts().filter(|(part, _)| wanted(part)).collect();
         if parts.is_empty() {
             let split = self.split.as_deref().unwrap_or_default();
             return Err(Failure::usage(format!("{name} has no split `{split}`"))
-                .hint("it has train and test"));
+                .hint(format!("it has {}", splits.part_names())));
         }
         let total: usize = parts.iter().map(|(_, part)| part.len()).sum();
         let bar = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(total as u64) };
@@ -62,7 +66,7 @@ impl Convert {
         let mut errors = Vec::new();
         for (split, part) in parts {
             for class in &splits.classes {
-                let folder = out.join(split).join(class);
+                let folder = out.join(split).join(folder_name(class));
                 fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, &error))?;
             }
             for index in 0..part.len() {
@@ -71,7 +75,8 @@ impl Convert {
                     Ok(sample) => {
                         let class =
                             splits.classes.get(sample.label).map_or("unknown", String::as_str);
-                        let file = out.join(split).join(class).join(format!("{index:05}.png"));
+                        let folder = out.join(split).join(folder_name(class));
+                        let file = folder.join(format!("{index:05}.png"));
                         save(&sample.pixels, &file)?;
                         written += 1;
                     }
@@ -96,6 +101,15 @@ impl Convert {
         })?;
         Ok(u8::from(!errors.is_empty()))
     }
+}
+
+/// The name of a class as that of a folder on every system: `T-shirt/top` is `T-shirt-top`.
+fn folder_name(class: &str) -> String {
+    let name: String = class
+        .chars()
+        .map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '-' } else { c })
+        .collect();
+    if name.starts_with('.') { name.replacen('.', "-", 1) } else { name }
 }
 
 fn save(pixels: &Pixels, file: &Path) -> Result<(), Failure> {

@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use image::RgbImage;
 use kiln::data::Random;
 use kiln::models::Zoo;
 use kiln::train::{Recipe, recipes};
 use kiln::viz::{Card, contact_sheet};
 use serde_json::json;
 
-use super::{info, picture};
+use super::info;
 use crate::errors::{Failure, Verb};
 use crate::numbers::parse_positive;
 use crate::output::{self, Output};
+use crate::target::{self, Force};
+use crate::verbs::thumbnail::thumbnail;
 
 #[derive(Args, Debug)]
 pub struct Preview {
@@ -27,29 +30,37 @@ pub struct Preview {
     /// Change a value of the recipe, such as augment.rotate=15; may be repeated
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     set: Vec<String>,
-    /// Which part of the data set: train or test
+    /// Which part of the data set: train, test or, where it has one, validation
     #[arg(long, value_name = "NAME", default_value = "train")]
     split: String,
     /// Samples on the sheet
     #[arg(long, value_name = "N", default_value = "40", value_parser = parse_positive)]
     count: usize,
-    /// The file to write
-    #[arg(long, value_name = "FILE.png", default_value = "preview.png")]
-    out: PathBuf,
+    /// The file to write [default: preview.png, numbered if it exists]
+    #[arg(long, value_name = "FILE.png")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Preview {
     /// Draws the sheet.
     pub fn run(self, output: Output) -> Verb {
         info(&self.name)?;
-        let mut recipe = self.recipe_to_show()?;
+        let out = self.out.clone().unwrap_or_else(|| target::numbered("preview", "png"));
+        if out.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+            return Err(Failure::usage(format!("{}: a preview is a PNG picture", out.display()))
+                .hint("end the file's name with .png"));
+        }
+        self.force.file(&out)?;
+        let (mut recipe, named) = self.recipe_to_show()?;
         for assignment in &self.set {
             recipe.set(assignment)?;
         }
         let splits = kiln::data::open(&self.name, self.data.as_deref())?;
         let part = splits.get(&self.split).ok_or_else(|| {
             Failure::usage(format!("{} has no split `{}`", splits.name, self.split))
-                .hint("it has train and test")
+                .hint(format!("it has {}", splits.part_names()))
         })?;
         let augment = &recipe.augment;
         augment.check()?;
@@ -63,40 +74,48 @@ impl Preview {
         for number in 0..shown {
             // Spread over the split, so that sorted data sets show all their classes.
             let index = number * part.len() / shown;
-            let sample = part.sample(index)?;
-            let pixels = augment.apply(&sample.pixels, &mut random);
-            let caption = splits.classes.get(sample.label).cloned().unwrap_or_default();
-            cards.push(Card::new(picture(&pixels), caption));
+            let caption = splits.classes.get(part.label(index)).cloned().unwrap_or_default();
+            // One that can't be read is shown as such: finding those is what a preview is for.
+            let card = match part.sample(index) {
+                Ok(sample) => {
+                    let pixels = augment.apply(&sample.pixels, &mut random);
+                    Card::new(thumbnail(&pixels), caption)
+                }
+                Err(error) => {
+                    output::note(&error.to_string());
+                    Card { note: "unreadable".into(), ..Card::new(RgbImage::new(1, 1), caption) }
+                }
+            };
+            cards.push(card);
         }
         let title = format!("{} {}", splits.name, self.split);
-        contact_sheet(&title, &cards).save(&self.out)?;
+        contact_sheet(&title, &cards).save(&out)?;
 
         let object = json!({
             "name": splits.name,
             "split": self.split,
             "count": shown,
             "augment": recipe.json()["augment"],
-            "file": self.out.display().to_string(),
+            "file": out.display().to_string(),
         });
         output.result(&object, |to| {
-            writeln!(
-                to,
-                "{} samples of {} ({}) as `{}` sees them: {}",
-                shown,
-                splits.name,
-                splits.source,
-                recipe.model,
-                self.out.display()
-            )
+            let who = named.map_or(String::new(), |model| format!(" as `{model}` sees them"));
+            let (name, source, file) = (&splits.name, &splits.source, out.display());
+            writeln!(to, "{shown} samples of {name} ({source}){who}: {file}")
         })
     }
 
-    /// The recipe asked for, else one of the data set's, preferably one that augments.
-    fn recipe_to_show(&self) -> Result<Recipe, Failure> {
+    /// The recipe asked for, else one of the data set's, preferably one that augments, and its model. Where no recipe
+    /// trains on the set, one that changes nothing and has no model's name.
+    fn recipe_to_show(&self) -> Result<(Recipe, Option<String>), Failure> {
+        let with_model = |recipe: Recipe| {
+            let model = recipe.model.clone();
+            Ok((recipe, Some(model)))
+        };
         if let Some(name) = &self.recipe {
             let path = Path::new(name);
             let is_file = path.is_file() && path.extension().is_some_and(|kind| kind == "toml");
-            return Ok(if is_file {
+            return with_model(if is_file {
                 Recipe::from_file(&Zoo, path)?
             } else {
                 Recipe::named(&Zoo, name)?
@@ -108,8 +127,9 @@ impl Preview {
             .filter(|recipe| recipe.dataset == self.name)
             .collect();
         fitting.sort_by_key(|recipe| recipe.augment.is_identity());
-        fitting.into_iter().next().ok_or_else(|| {
-            Failure::usage(format!("no recipe trains on {}", self.name)).hint("add --recipe FILE")
-        })
+        match fitting.into_iter().next() {
+            Some(recipe) => with_model(recipe),
+            None => Ok((Recipe::defaults(&Zoo, "lenet5")?, None)),
+        }
     }
 }

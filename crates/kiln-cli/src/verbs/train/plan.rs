@@ -22,6 +22,12 @@ pub fn show(plan: &Plan, device: &str, output: Output) -> Verb {
         "epochs": recipe.epochs,
         "steps_per_epoch": plan.steps_per_epoch,
         "learning_rates": plan.rates,
+        "stages": plan.stages.iter().map(|stage| json!({
+            "first": stage.first,
+            "last": stage.last,
+            "learning": stage.learning,
+            "frozen": stage.frozen,
+        })).collect::<Vec<_>>(),
         "parameter_bytes": plan.parameter_bytes,
         "activation_bytes": plan.activation_bytes,
         "recipe": recipe.to_toml(),
@@ -30,6 +36,7 @@ pub fn show(plan: &Plan, device: &str, output: Output) -> Verb {
     output.result(&object, |to| {
         let number = |number: usize| count(number as u64);
         let rates = plan.rates.first().zip(plan.rates.last());
+        let stages: Vec<String> = plan.stages.iter().map(ToString::to_string).collect();
         let lines = [
             ("model", format!("{}, {} parameters", recipe.model, number(plan.parameters))),
             (
@@ -51,6 +58,7 @@ pub fn show(plan: &Plan, device: &str, output: Output) -> Verb {
                     number(recipe.epochs * plan.steps_per_epoch)
                 ),
             ),
+            ("learns", stages.join("\n        ")),
             ("batch", shape(&plan.input)),
             (
                 "rate",

@@ -1,5 +1,6 @@
 //! Every algorithm against the definition, on random odd shapes, with every instruction set.
 
+use super::super::fold::Vectors;
 use super::*;
 use crate::testing::{assert_close, assert_within, floats, scale};
 use burn::tensor::TensorData;
@@ -9,12 +10,26 @@ fn flex(values: &[f32], shape: [usize; 4]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values.to_vec(), shape))
 }
 
+fn vector(values: &[f32]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values.to_vec(), [values.len()]))
+}
+
+const EPSILON: f64 = 1e-3;
+
+/// Scale, shift, mean and variance of a norm.
+fn norm(channels: usize, seed: u64) -> [Vec<f32>; 4] {
+    let mut vectors = [0, 1, 2, 3].map(|i| floats(channels, seed + 10 + i));
+    vectors[3].iter_mut().for_each(|variance| *variance = variance.abs() + 0.1);
+    vectors
+}
+
 /// The definition; the output in channels-last order.
 fn naive(
     g: &Geometry,
     x: &[f32],
     w: &[f32],
     bias: &[f32],
+    norm: Option<&[Vec<f32>; 4]>,
     residual: Option<&[f32]>,
     activation: Activation,
 ) -> Vec<f32> {
@@ -50,6 +65,11 @@ fn naive(
                             }
                         }
                     }
+                    if let Some(norm) = norm {
+                        let [gamma, beta, mean, variance] =
+                            [0, 1, 2, 3].map(|i| f64::from(norm[i][k]));
+                        sum = (sum - mean) / (variance + EPSILON).sqrt() * gamma + beta;
+                    }
                     if let Some(residual) = residual {
                         sum += f64::from(
                             residual
@@ -69,22 +89,27 @@ fn naive(
     out
 }
 
-#[allow(clippy::too_many_arguments)]
+fn parameters(w: FlexTensor, b: &[f32], norm: Option<&[Vec<f32>; 4]>) -> Parameters {
+    let norm = norm.map(|vectors| {
+        let [gamma, beta, mean, variance] = [0, 1, 2, 3].map(|i| vector(&vectors[i]));
+        Vectors { gamma, beta, mean, variance, epsilon: EPSILON }
+    });
+    Parameters { weight: w, bias: Some(vector(b)), norm }
+}
+
 fn compute(
     path: Path,
     algorithm: Algorithm,
     g: &Geometry,
     x: FlexTensor,
-    w: &FlexTensor,
-    b: &[f32],
+    parameters: &Parameters,
     a: Activation,
     r: Option<FlexTensor>,
 ) -> Vec<f32> {
-    let bias = FlexTensor::from_data(TensorData::new(b.to_vec(), [b.len()]));
     let mut out = Buffer::new(g.pixels() * g.out_channels);
     let destination = Destination { pointer: Shared::new(out.pointer()), step: g.out_channels };
     // SAFETY: the buffer holds the output.
-    unsafe { convolve(path, algorithm, g, x, w, Some(&bias), a, r, destination) };
+    unsafe { convolve(path, algorithm, g, x, parameters, a, r, destination) };
     out.to_vec()
 }
 
@@ -97,6 +122,7 @@ struct Case {
     dilation: [usize; 2],
     groups: usize,
     activation: Activation,
+    norm: bool,
     residual: bool,
     seed: u64,
 }
@@ -117,9 +143,12 @@ impl Case {
         let out_shape = [g.batch, g.out_channels, g.output[0], g.output[1]];
         let r = floats(out_shape.iter().product(), self.seed + 3);
         let residual = self.residual.then_some(&r[..]);
+        let norm = self.norm.then(|| norm(g.out_channels, self.seed));
+        let definition = |activation| naive(&g, &x, &w, &b, norm.as_ref(), residual, activation);
         // A saturating activation hides the sums' scale, which is what rounding errors go by.
-        let bound = tolerance * scale(&naive(&g, &x, &w, &b, residual, Activation::Identity));
-        let expected = naive(&g, &x, &w, &b, self.residual.then_some(&r[..]), self.activation);
+        let bound = tolerance * scale(&definition(Activation::Identity));
+        let expected = definition(self.activation);
+        let parameters = parameters(flex(&w, self.weight), &b, norm.as_ref());
         let possible: Vec<_> = algorithms.iter().filter(|a| a.possible(&g)).collect();
         for &&algorithm in &possible {
             for path in Path::available() {
@@ -129,8 +158,7 @@ impl Case {
                     algorithm,
                     &g,
                     flex(&x, self.input),
-                    &flex(&w, self.weight),
-                    &b,
+                    &parameters,
                     self.activation,
                     residual,
                 );
@@ -154,12 +182,12 @@ prop_compose! {
     fn any_case()(
         batch in 1usize..3, per_group in 1usize..12, outputs in 1usize..36, groups in 1usize..4, height in 1usize..11, width in 1usize..11,
         kernel in [1usize..5, 1usize..5], stride in [1usize..4, 1usize..4], padding in [(0usize..4, 0usize..4), (0usize..4, 0usize..4)],
-        dilation in [1usize..3, 1usize..3], activation in activation(), residual: bool, seed in 0u64..1_000_000,
+        dilation in [1usize..3, 1usize..3], activation in activation(), norm: bool, residual: bool, seed in 0u64..1_000_000,
     ) -> Case {
         Case {
             input: [batch, per_group * groups, height, width],
             weight: [outputs * groups, per_group, kernel[0], kernel[1]],
-            stride, padding, dilation, groups, activation, residual, seed,
+            stride, padding, dilation, groups, activation, norm, residual, seed,
         }
     }
 }
@@ -168,12 +196,12 @@ prop_compose! {
     fn depthwise_case()(
         batch in 1usize..3, channels in 1usize..40, height in 1usize..12, width in 1usize..12, kernel in [1usize..6, 1usize..6],
         stride in [1usize..4, 1usize..4], padding in [(0usize..3, 0usize..3), (0usize..3, 0usize..3)], dilation in [1usize..3, 1usize..3],
-        activation in activation(), residual: bool, seed in 0u64..1_000_000,
+        activation in activation(), norm: bool, residual: bool, seed in 0u64..1_000_000,
     ) -> Case {
         Case {
             input: [batch, channels, height, width],
             weight: [channels, 1, kernel[0], kernel[1]],
-            stride, padding, dilation, groups: channels, activation, residual, seed,
+            stride, padding, dilation, groups: channels, activation, norm, residual, seed,
         }
     }
 }
@@ -181,12 +209,12 @@ prop_compose! {
 prop_compose! {
     fn winograd_case()(
         batch in 1usize..4, channels in 1usize..5, outputs in 1usize..12, height in 1usize..14, width in 1usize..14,
-        padding in [(0usize..3, 0usize..3), (0usize..3, 0usize..3)], activation in activation(), residual: bool, seed in 0u64..1_000_000,
+        padding in [(0usize..3, 0usize..3), (0usize..3, 0usize..3)], activation in activation(), norm: bool, residual: bool, seed in 0u64..1_000_000,
     ) -> Case {
         Case {
             input: [batch, channels * 8, height, width],
             weight: [outputs * 8, channels * 8, 3, 3],
-            stride: [1, 1], padding, dilation: [1, 1], groups: 1, activation, residual, seed,
+            stride: [1, 1], padding, dilation: [1, 1], groups: 1, activation, norm, residual, seed,
         }
     }
 }
@@ -221,6 +249,7 @@ fn both_ways_of_winograd_agree_with_the_definition() {
             dilation: [1, 1],
             groups: 1,
             activation: Activation::Relu,
+            norm: true,
             residual: true,
             seed: 7,
         };
@@ -238,6 +267,7 @@ fn a_long_depth_is_cut_without_changing_the_sum() {
         dilation: [1, 1],
         groups: 1,
         activation: Activation::Relu,
+        norm: false,
         residual: true,
         seed: 3,
     };
@@ -254,6 +284,7 @@ fn nan_and_infinity_reach_exactly_the_outputs_that_see_them() {
         dilation: [1, 1],
         groups: 1,
         activation: Activation::Relu,
+        norm: false,
         residual: false,
         seed: 5,
     };
@@ -263,7 +294,8 @@ fn nan_and_infinity_reach_exactly_the_outputs_that_see_them() {
     x[200] = f32::INFINITY;
     let w = floats(case.weight.iter().product(), 2);
     let b = floats(19, 3);
-    let expected = naive(&g, &x, &w, &b, None, case.activation);
+    let expected = naive(&g, &x, &w, &b, None, None, case.activation);
+    let parameters = parameters(flex(&w, case.weight), &b, None);
     for path in Path::available() {
         for algorithm in [Algorithm::Indirect, Algorithm::Rows] {
             let out = compute(
@@ -271,8 +303,7 @@ fn nan_and_infinity_reach_exactly_the_outputs_that_see_them() {
                 algorithm,
                 &g,
                 flex(&x, case.input),
-                &flex(&w, case.weight),
-                &b,
+                &parameters,
                 case.activation,
                 None,
             );
@@ -292,13 +323,21 @@ fn the_result_is_the_same_to_the_bit_for_any_number_of_threads() {
         let g = Geometry::new(input, weight, &options).unwrap();
         let x = flex(&floats(input.iter().product(), 1), input);
         let w = flex(&floats(weight.iter().product(), 2), weight);
-        let b = floats(g.out_channels, 3);
+        let parameters = parameters(w, &floats(g.out_channels, 3), None);
         let results: Vec<_> = [1, 2, 3, 7]
             .iter()
             .map(|&n| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
                 pool.install(|| {
-                    compute(Path::best(), algorithm, &g, x.clone(), &w, &b, Activation::Relu, None)
+                    compute(
+                        Path::best(),
+                        algorithm,
+                        &g,
+                        x.clone(),
+                        &parameters,
+                        Activation::Relu,
+                        None,
+                    )
                 })
             })
             .collect();

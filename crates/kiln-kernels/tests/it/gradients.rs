@@ -1,224 +1,10 @@
-//! The public functions on flex tensors against burn's own operations: same values, same shapes, and gradients wherever
-//! burn would give them.
-#![cfg(feature = "flex")]
+//! Gradients.
 
-use burn::tensor::ops::{
-    AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode, InterpolateOptions,
-    MaxPoolOptions,
-};
-use burn::tensor::{DType, Device, Distribution, Tensor, Tolerance, activation, module};
-use kiln_kernels::{Activation, Branch, Lrn};
+use burn::tensor::ops::{AvgPoolOptions, ConvTransposeOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor, activation, module};
+use kiln_kernels::{Activation, Norm};
 
-fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
-}
-
-#[track_caller]
-fn assert_same<const D: usize>(actual: Tensor<D>, expected: Tensor<D>) {
-    actual.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
-}
-
-fn conv(stride: usize, padding: usize, groups: usize) -> ConvOptions<2> {
-    ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups)
-}
-
-#[test]
-fn convolution_agrees_with_burn() {
-    for (x, w, options) in [
-        ([2, 3, 17, 19], [10, 3, 7, 7], conv(2, 3, 1)),
-        ([2, 16, 9, 9], [24, 16, 3, 3], conv(1, 1, 1)),
-        ([1, 12, 8, 8], [20, 3, 3, 3], conv(2, 1, 4)),
-        ([2, 20, 8, 8], [20, 1, 5, 5], conv(1, 2, 20)),
-        ([3, 40, 5, 5], [17, 40, 1, 1], conv(1, 0, 1)),
-        ([1, 4, 1, 1], [6, 4, 1, 1], conv(1, 0, 1)),
-    ] {
-        let (x, w, b) = (random(x), random(w), random([w[0]]));
-        let expected = module::conv2d(x.clone(), w.clone(), Some(b.clone()), options.clone());
-        let residual = random(expected.dims());
-        let y = kiln_kernels::conv2d(
-            x.clone(),
-            w.clone(),
-            Some(b.clone()),
-            options.clone(),
-            Activation::Relu,
-            Some(residual.clone()),
-        );
-        assert_same(y, activation::relu(expected + residual));
-        let y = kiln_kernels::conv2d(
-            x.clone(),
-            w.clone(),
-            None,
-            options.clone(),
-            Activation::Sigmoid,
-            None,
-        );
-        assert_same(y, activation::sigmoid(module::conv2d(x, w, None, options)));
-    }
-}
-
-#[test]
-fn a_chain_of_layers_agrees_with_burn() {
-    let (x, w1, w2) = (random([2, 3, 20, 20]), random([16, 3, 3, 3]), random([8, 16, 3, 3]));
-    let pool = || MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-    let y =
-        kiln_kernels::conv2d(x.clone(), w1.clone(), None, conv(1, 1, 1), Activation::Relu, None);
-    let y = kiln_kernels::max_pool2d(y, pool());
-    let y = kiln_kernels::conv2d(y, w2.clone(), None, conv(1, 1, 1), Activation::Identity, None);
-    let y = kiln_kernels::concat_channels(vec![
-        y.clone(),
-        y.clone().slice([0..2, 2..5, 0..10, 0..10]),
-        y,
-    ]);
-    let y = kiln_kernels::global_avg_pool(y).flatten::<2>(1, 3);
-    let z = activation::relu(module::conv2d(x, w1, None, conv(1, 1, 1)));
-    let z = module::conv2d(module::max_pool2d(z, pool()), w2, None, conv(1, 1, 1));
-    let z = Tensor::cat(vec![z.clone(), z.clone().slice([0..2, 2..5, 0..10, 0..10]), z], 1);
-    let z = module::adaptive_avg_pool2d(z, [1, 1]).flatten::<2>(1, 3);
-    assert_same(y, z);
-}
-
-#[test]
-fn branches_are_convolutions_side_by_side() {
-    let x = random([2, 16, 7, 7]);
-    let branch = |out: usize, kernel: usize| Branch {
-        x: x.clone(),
-        weight: random([out, 16, kernel, kernel]),
-        bias: Some(random([out])),
-        options: conv(1, kernel / 2, 1),
-        activation: Activation::Relu,
-    };
-    let branches = vec![branch(9, 1), branch(16, 3), branch(3, 5)];
-    let expected = branches
-        .iter()
-        .map(|b| {
-            let b = b.clone();
-            activation::relu(module::conv2d(b.x, b.weight, b.bias, b.options))
-        })
-        .collect();
-    assert_same(kiln_kernels::conv2d_branches(branches), Tensor::cat(expected, 1));
-}
-
-#[test]
-fn transposed_convolution_agrees_with_burn() {
-    let options = ConvTransposeOptions::new([2, 2], [1, 1], [1, 0], [1, 1], 2);
-    let (x, w, b) = (random([2, 8, 5, 6]), random([8, 5, 3, 3]), random([10]));
-    let expected = module::conv_transpose2d(x.clone(), w.clone(), Some(b.clone()), options.clone());
-    assert_same(
-        kiln_kernels::conv_transpose2d(x, w, Some(b), options, Activation::Tanh),
-        activation::tanh(expected),
-    );
-}
-
-#[test]
-fn pools_agree_with_burn() {
-    let x = random([2, 11, 9, 10]);
-    for ceil in [false, true] {
-        for padding in [0, 1] {
-            let mut options =
-                MaxPoolOptions::new([3, 2]).with_stride([2, 2]).with_padding([padding; 2]);
-            options.ceil_mode = ceil;
-            assert_same(
-                kiln_kernels::max_pool2d(x.clone(), options.clone()),
-                module::max_pool2d(x.clone(), options),
-            );
-            for counts in [false, true] {
-                let mut options =
-                    AvgPoolOptions::new([3, 2]).with_stride([2, 2]).with_padding([padding; 2]);
-                options.ceil_mode = ceil;
-                options.count_include_pad = counts;
-                assert_same(
-                    kiln_kernels::avg_pool2d(x.clone(), options.clone()),
-                    module::avg_pool2d(x.clone(), options),
-                );
-            }
-        }
-    }
-    assert_same(kiln_kernels::global_avg_pool(x.clone()), module::adaptive_avg_pool2d(x, [1, 1]));
-}
-
-#[test]
-fn the_small_operations_agree_with_burn() {
-    let x = random([2, 13, 4, 5]);
-    let scale = random([2, 13, 1, 1]);
-    let y = random([2, 13, 4, 5]);
-    assert_same(
-        kiln_kernels::scale_channels(x.clone(), scale.clone(), Some(y.clone()), Activation::Relu),
-        activation::relu(x.clone() * scale + y.clone()),
-    );
-    assert_same(
-        kiln_kernels::add(x.clone(), y.clone(), Activation::Relu),
-        activation::relu(x.clone() + y),
-    );
-    let lrn = Lrn { size: 5, alpha: 1.0, beta: 0.75, k: 2.0 };
-    let burn = burn::nn::LocalResponseNormConfig::new(5).with_alpha(1.0).with_k(2.0).init();
-    assert_same(kiln_kernels::lrn(x.clone(), lrn), burn.forward(x.clone()));
-    for mode in [InterpolateMode::Nearest, InterpolateMode::Bilinear] {
-        for align in [false, true] {
-            for size in [[8, 10], [7, 3], [1, 1]] {
-                let options = || {
-                    InterpolateOptions::new(mode.clone())
-                        .with_align_corners(align)
-                        .with_output_size(size)
-                };
-                assert_same(
-                    kiln_kernels::interpolate(x.clone(), options()),
-                    module::interpolate(x.clone(), options()),
-                );
-            }
-        }
-    }
-    assert_same(kiln_kernels::activate(x.clone(), Activation::Silu), activation::silu(x));
-}
-
-#[test]
-fn a_dense_layer_agrees_with_burn() {
-    let (x, w, b) = (random([3, 50]), random([50, 21]), random([21]));
-    let expected = activation::tanh(module::linear(x.clone(), w.clone(), Some(b.clone())));
-    assert_same(kiln_kernels::linear(x.clone(), w.clone(), Some(b), Activation::Tanh), expected);
-    // A transposed view is packed by its own strides.
-    let t = random([21, 50]).transpose();
-    assert_same(
-        kiln_kernels::linear(x.clone(), t.clone(), None, Activation::Identity),
-        module::linear(x, t, None),
-    );
-}
-
-#[test]
-fn a_changed_weight_is_packed_again() {
-    let x = random([1, 8, 6, 6]);
-    let mut w = random([8, 8, 3, 3]);
-    for _ in 0..3 {
-        let expected = module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1));
-        assert_same(
-            kiln_kernels::conv2d(
-                x.clone(),
-                w.clone(),
-                None,
-                conv(1, 1, 1),
-                Activation::Identity,
-                None,
-            ),
-            expected,
-        );
-        w = w * 2.0 + 0.1;
-    }
-}
-
-#[test]
-fn a_tensor_without_elements_is_burns_affair() {
-    let x: Tensor<4> = Tensor::zeros([0, 3, 8, 8], &Device::flex());
-    let y = kiln_kernels::activate(x, Activation::Tanh);
-    assert_eq!(y.dims(), [0, 3, 8, 8]);
-}
-
-#[test]
-fn half_precision_falls_back_to_burn() {
-    let (x, w) = (random([1, 4, 5, 5]).cast(DType::F16), random([4, 4, 3, 3]).cast(DType::F16));
-    let burns = activation::relu(module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1)));
-    let y = kiln_kernels::conv2d(x, w, None, conv(1, 1, 1), Activation::Relu, None);
-    assert_eq!(y.dtype(), DType::F16);
-    y.into_data().assert_eq(&burns.into_data(), true);
-}
+use crate::{assert_same, conv, norm, normalized, random};
 
 /// The gradients of two expressions of the same leaves, weighted by `pick`.
 #[track_caller]
@@ -257,6 +43,41 @@ fn convolutions_of_every_kind_have_burns_gradients() {
         let burns = activation::relu(module::conv2d(x.clone(), w.clone(), None, options));
         assert_same_gradients(&[&x, &w], ours, burns);
     }
+}
+
+#[test]
+fn a_frozen_norm_has_burns_gradients() {
+    let device = Device::flex().autodiff();
+    let on = |n: Norm| {
+        let here = |t: Tensor<1>| Tensor::<1>::from_data(t.into_data(), &device);
+        Norm {
+            gamma: here(n.gamma),
+            beta: here(n.beta),
+            mean: here(n.mean),
+            variance: here(n.variance),
+            epsilon: n.epsilon,
+        }
+    };
+    let n = on(norm(10));
+    let ours = |x: &Tensor<4>, w: &Tensor<4>, r: &Tensor<4>| {
+        kiln_kernels::conv2d_norm(
+            x.clone(),
+            w.clone(),
+            None,
+            n.clone(),
+            conv(1, 1, 1),
+            Activation::Relu,
+            Some(r.clone()),
+        )
+    };
+    let burns = |x: &Tensor<4>, w: &Tensor<4>, r: &Tensor<4>| {
+        let y = module::conv2d(x.clone(), w.clone(), None, conv(1, 1, 1));
+        activation::relu(normalized(y, n.clone()) + r.clone())
+    };
+    let (x, w, r) = (leaf([2, 6, 8, 7]), leaf([10, 6, 3, 3]), leaf([2, 10, 8, 7]));
+    assert_same_gradients(&[&x, &w, &r], ours(&x, &w, &r), burns(&x, &w, &r));
+    let (x, w, r) = (x.detach(), w.detach(), r.detach());
+    assert_same(ours(&x, &w, &r).inner(), burns(&x, &w, &r).inner());
 }
 
 #[test]

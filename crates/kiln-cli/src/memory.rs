@@ -1,0 +1,193 @@
+//! Whether a network and its images fit into memory, told before they are allocated: a program that the system gives no
+//! memory is aborted without a word.
+
+use std::fs;
+
+use kiln::burn::tensor::Device;
+use kiln::models::{Classifier, Registry, Row, Zoo, parameters, summarize};
+use kiln::train::Job;
+
+use crate::device::Opened;
+use crate::errors::Failure;
+use crate::numbers::{bytes, plural, shape};
+
+/// Bytes of a number.
+const NUMBER: f64 = 4.0;
+/// No layer that we know makes more of its images than this; where so much fits, nobody needs to look closer.
+const GROWTH: f64 = 256.0;
+/// Taken for the memory where the system doesn't tell: no machine that kiln runs on has more.
+const UNKNOWN: f64 = (1_u64 << 40) as f64;
+
+/// What is done with the images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Purpose {
+    /// The forward pass: a layer's output is gone when the next one has read it.
+    Infer,
+    /// Forward and backward: every layer's output stays, and each parameter has a gradient and a moment.
+    Train,
+}
+
+/// Refuses `images`, `[batch, channels, height, width]`, that can't fit with the network called `model`.
+///
+/// The need is at least what is counted here. Layers are measured on a smaller image, and their maps taken to grow as
+/// the image does.
+///
+/// # Errors
+///
+/// Wrong use, with what is needed and what there is.
+pub fn check<N: Classifier>(
+    model: &str,
+    network: &N,
+    images: [usize; 4],
+    purpose: Purpose,
+    on: &Opened,
+) -> Result<(), Failure> {
+    let limit = limit();
+    let need = need(model, network, images, purpose, on, limit);
+    if need <= limit {
+        return Ok(());
+    }
+    let [batch, image @ ..] = images;
+    Err(Failure::usage(format!(
+        "{model} with {} of {} needs at least {} of memory, and {} are free",
+        match batch {
+            1 => "an image".to_owned(),
+            _ => plural(batch as u64, "image"),
+        },
+        shape(&image),
+        bytes(need as u64),
+        bytes(limit as u64),
+    ))
+    .hint("take fewer images at a time, or smaller ones"))
+}
+
+/// As [`check`], for the training that `job` describes.
+///
+/// # Errors
+///
+/// As [`check`]; what can't be built or opened is for training itself to refuse.
+pub fn check_job(job: &Job, on: &Opened) -> Result<(), Failure> {
+    let recipe = &job.recipe;
+    let Ok(network) = Zoo.build(&recipe.model, &recipe.options, &on.device) else {
+        return Ok(());
+    };
+    let check = |batch| {
+        check(&recipe.model, &network, recipe.input(batch), Purpose::Train, on)
+            .map_err(|failure| failure.hint("lower batch_size, or preprocess.height and .width"))
+    };
+    if check(recipe.batch_size).is_ok() {
+        return Ok(());
+    }
+    // No batch is larger than its data set.
+    let data = kiln::data::open(&recipe.dataset, recipe.data.as_deref().map(AsRef::as_ref));
+    data.map_or(Ok(()), |splits| check(recipe.batch_size.min(splits.train.len().max(1))))
+}
+
+/// Bytes that are needed for certain.
+fn need<N: Classifier>(
+    model: &str,
+    network: &N,
+    [batch, channels, height, width]: [usize; 4],
+    purpose: Purpose,
+    on: &Opened,
+    limit: f64,
+) -> f64 {
+    let pixels = height as f64 * width as f64;
+    let images = NUMBER * batch as f64 * channels as f64 * pixels;
+    let copies = if purpose == Purpose::Train { 3.0 } else { 1.0 };
+    let size = |sides: &[usize]| NUMBER * sides.iter().map(|&side| side as f64).product::<f64>();
+    let weights: f64 = parameters(network).iter().map(|parameter| size(&parameter.shape)).sum();
+    let known = images + if on.backend.is_cpu() { copies * weights } else { 0.0 };
+    // What a GPU holds is not this memory's affair.
+    if known > limit || known + GROWTH * images <= limit || !on.backend.is_cpu() {
+        return known;
+    }
+
+    let [_, usual_height, usual_width] =
+        Zoo.entry(model).map_or([0, height, width], |entry| entry.input);
+    let small = [channels, height.min(usual_height), width.min(usual_width)];
+    let device: &Device = &on.device;
+    let Ok(summary) = summarize(network, small, device) else { return known };
+    let growth = pixels / (small[1] as f64 * small[2] as f64);
+    let maps: Vec<f64> = summary
+        .layers
+        .iter()
+        .filter(|row| !row.output.is_empty())
+        .map(|row| size(&row.output) * batch as f64 * if is_map(row) { growth } else { 1.0 })
+        .collect();
+    known
+        + match purpose {
+            Purpose::Train => maps.iter().sum(),
+            Purpose::Infer => maps
+                .windows(2)
+                .map(|pair| pair.iter().sum())
+                .fold(0.0, |most: f64, pair: f64| most.max(pair)),
+        }
+}
+
+/// Whether the output of a layer grows with the image.
+fn is_map(row: &Row) -> bool {
+    matches!(row.output[..], [_, height, width] if height * width > 1)
+}
+
+/// Bytes that this process can get, as far as the system tells.
+fn limit() -> f64 {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let number = |text: String| text.trim().parse::<f64>().ok();
+    [
+        read("/proc/meminfo").and_then(|text| free(&text)),
+        read("/proc/self/limits").and_then(|text| address_space(&text)),
+        read("/sys/fs/cgroup/memory.max").and_then(number),
+        read("/sys/fs/cgroup/memory/memory.limit_in_bytes").and_then(number),
+    ]
+    .into_iter()
+    .flatten()
+    .fold(UNKNOWN, f64::min)
+}
+
+/// Memory and swap that are free, from Linux's `/proc/meminfo`.
+fn free(meminfo: &str) -> Option<f64> {
+    let kibibytes = |key: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()
+    };
+    Some(1024.0 * (kibibytes("MemAvailable:")? + kibibytes("SwapFree:").unwrap_or(0.0)))
+}
+
+/// The limit that `ulimit -v` sets, from Linux's `/proc/self/limits`.
+fn address_space(limits: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_linux_writes_them() {
+        let meminfo = "MemTotal:  9 kB\nMemAvailable:   2048 kB\nSwapFree:   1024 kB\n";
+        assert_eq!(free(meminfo), Some(3.0 * 1024.0 * 1024.0));
+        assert_eq!(free("MemTotal: 9 kB\n"), None);
+        let line = |limit: &str| format!("Max address space         {limit}      unlimited  bytes");
+        assert_eq!(address_space(&line("20480000000")), Some(20_480_000_000.0));
+        assert_eq!(address_space(&line("unlimited")), None);
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn maps_grow_with_the_image_and_stay_for_training_only() {
+        let opened = crate::device::open(crate::device::Choice::Cpu).unwrap();
+        let network =
+            Zoo.build("lenet5", &Zoo.defaults("lenet5").unwrap(), &opened.device).unwrap();
+        let need = |purpose| {
+            need("lenet5", &network, [1000, 1, 28, 28], purpose, &opened, f64::from(1 << 22))
+        };
+        let weights = 61_750.0;
+        // 28×28 pixels; c1 and s2 are the largest pair of neighbours.
+        let infer = 4.0 * (weights + 1000.0 * (784.0 + 6.0 * (784.0 + 196.0)));
+        assert_eq!(need(Purpose::Infer), infer);
+        let all = 4704.0 + 1176.0 + 1600.0 + 400.0 + 120.0 + 84.0 + 10.0;
+        assert_eq!(need(Purpose::Train), 4.0 * (3.0 * weights + 1000.0 * (784.0 + all)));
+    }
+}

@@ -1,0 +1,176 @@
+//! `kiln convert`: weights from one file format and one framework's names to another's.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use kiln::burn::tensor::Device;
+use kiln::models::{Architecture, Error, Registry, Zoo, parameters, trainable, weights};
+use kiln::train::Subject;
+use serde_json::json;
+
+use crate::device::{self, Choice};
+use crate::errors::{Failure, Verb};
+use crate::numbers::count;
+use crate::output::Output;
+use crate::target::Force;
+use crate::verbs::subject::{folder_of, model_options};
+
+const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
+  kiln convert runs/lenet5-mnist lenet5.pth
+  kiln convert resnet50.pth resnet50.safetensors --model resnet50
+  kiln convert resnet50.pth resnet50.safetensors --model resnet50 --names kiln
+
+OUT's ending is its format: .pth and .pt are what torch.save writes, .safetensors is the other.
+Both hold the parameters as torchvision, timm or the paper's usual PyTorch module name them, so
+that load_state_dict(strict=True) takes them; --names kiln writes kiln's own paths and layout,
+which a .safetensors file only can hold. Classes and preprocessing are not part of either.
+A file that is there already is overwritten with --force only.
+
+JSON: {model, input, output, names, tensors, parameters}; `parameters` are trainable numbers";
+
+/// Turn weights into a file that PyTorch reads, or that kiln does
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Convert {
+    /// A checkpoint, a run folder or a weight file: safetensors or PyTorch
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// File to write: .safetensors, .pth or .pt
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// The network that a weight file belongs to; a checkpoint knows it
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Change an option of that network; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Whose names and layout to write: pytorch or kiln
+    #[arg(long, value_name = "WHOSE", default_value = "pytorch", hide_possible_values = true)]
+    names: Names,
+    #[command(flatten)]
+    force: Force,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Names {
+    Pytorch,
+    Kiln,
+}
+
+impl Convert {
+    /// Reads, writes and says what it did.
+    pub fn run(self, output: Output) -> Verb {
+        self.check_output()?;
+        let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
+        let (model, network) = self.read(&device)?;
+        let tensors = match self.names {
+            Names::Pytorch => weights::export(&network, &self.output, Zoo.keys(&model))?,
+            Names::Kiln => {
+                weights::save(&network, &self.output)?;
+                parameters(&network).len()
+            }
+        };
+
+        let (parameters, names) = (trainable(&network), self.names.word());
+        let object = json!({
+            "model": model,
+            "input": self.input.display().to_string(),
+            "output": self.output.display().to_string(),
+            "names": names,
+            "tensors": tensors,
+            "parameters": parameters,
+        });
+        output.result(&object, |to| {
+            writeln!(
+                to,
+                "{model}: {} → {}, {} parameters in {} tensors with the names of {}",
+                self.input.display(),
+                self.output.display(),
+                count(parameters as u64),
+                count(tensors as u64),
+                self.names.shown(),
+            )
+        })
+    }
+
+    /// Refuses what can't be written, before anything is read.
+    fn check_output(&self) -> Result<(), Failure> {
+        let shown = self.output.display();
+        match (self.output.extension().and_then(|ending| ending.to_str()), self.names) {
+            (Some("safetensors"), _) | (Some("pth" | "pt"), Names::Pytorch) => {
+                self.force.file(&self.output)
+            }
+            (Some("pth" | "pt"), Names::Kiln) => {
+                Err(Failure::usage(format!("{shown} can't hold kiln's names"))
+                    .hint("write a .safetensors file, or leave --names away"))
+            }
+            _ => Err(Failure::usage(format!("{shown} has no format that kiln writes"))
+                .hint("end it with .safetensors, .pth or .pt")),
+        }
+    }
+
+    /// The network of IN and its name.
+    fn read(&self, device: &Device) -> Result<(String, Architecture), Failure> {
+        let shown = self.input.display();
+        if !self.input.exists() {
+            return Err(Failure::failed(format!("{shown} isn't there"))
+                .hint("name a checkpoint, a run folder or a weight file"));
+        }
+        let checkpoint = checkpoint(&self.input);
+        let Some(model) = &self.model else {
+            let Some(folder) = checkpoint else {
+                return Err(Failure::usage(format!(
+                    "{shown} doesn't say which network its weights belong to"
+                ))
+                .hint("add --model MODEL; `kiln models` lists them"));
+            };
+            if !self.set.is_empty() {
+                return Err(Failure::usage(format!("{shown} brings its own options"))
+                    .hint("leave --set away"));
+            }
+            let ready = Subject::Checkpoint(folder).load(&Zoo, device)?;
+            return Ok((ready.state.model, ready.network));
+        };
+        if self.input.is_dir() {
+            return Err(Failure::usage(format!("{shown} is a folder and knows its network"))
+                .hint("leave --model away, or name a weight file"));
+        }
+
+        let network = Zoo.build(model, &model_options(model, &self.set)?, device)?;
+        match weights::load_exact(network, &self.input, Zoo.keys(model)) {
+            Ok(network) => Ok((model.clone(), network)),
+            // The whole list belongs on the error's line: the hint says something else.
+            Err(error @ Error::Mismatch { .. }) => Err(Failure::failed(error).hint(format!(
+                "`kiln summary {model}` shows the network; --set num_classes=N changes its classes"
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Names {
+    /// As an option and in JSON.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pytorch => "pytorch",
+            Self::Kiln => "kiln",
+        }
+    }
+
+    /// As its owners write it.
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Pytorch => "PyTorch",
+            Self::Kiln => "kiln",
+        }
+    }
+}
+
+/// The checkpoint or run folder that `path` means: itself, or the folder of a checkpoint's weights.
+fn checkpoint(path: &Path) -> Option<PathBuf> {
+    if path.is_file() {
+        let folder = folder_of(path);
+        return folder.join("state.toml").is_file().then(|| folder.to_owned());
+    }
+    Some(path.to_owned())
+}

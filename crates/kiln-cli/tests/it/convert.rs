@@ -1,0 +1,59 @@
+//! `kiln convert`: from kiln's names to PyTorch's and back.
+
+use std::fs;
+
+use safetensors::SafeTensors;
+
+use crate::{json, keys, short_run, text};
+
+#[test]
+fn a_run_becomes_a_pytorch_file_and_the_same_weights_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [pth, kiln] = ["a.pth", "b.safetensors"].map(|name| folder.path().join(name));
+
+    let object = json(0, ["convert", text(&short_run()), text(&pth)]);
+    assert_eq!(keys(&object), ["input", "model", "names", "output", "parameters", "tensors"]);
+    assert_eq!((&object["model"], &object["parameters"]), (&"lenet5".into(), &61_750.into()));
+    assert!(fs::read(&pth).unwrap().starts_with(b"PK"));
+
+    let back = ["convert", text(&pth), text(&kiln), "--model", "lenet5", "--names", "kiln"];
+    assert_eq!(json(0, back)["tensors"], 14);
+    let original = short_run().join("checkpoints/best/model.safetensors");
+    assert_eq!(fs::read(&kiln).unwrap(), fs::read(original).unwrap());
+}
+
+#[test]
+fn a_checkpoints_weights_are_named_as_pytorch_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.safetensors");
+    let weights = short_run().join("checkpoints/best/model.safetensors");
+
+    json(0, ["convert", text(&weights), text(&file)]);
+
+    let bytes = fs::read(&file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("f6.weight").unwrap().shape(), [84, 120]);
+}
+
+#[test]
+fn what_cannot_be_converted_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let run = short_run();
+    json(0, ["convert", text(&run), &file("a.pth")]);
+    let error = |status, arguments: &[&str]| {
+        let all = ["convert"].into_iter().chain(arguments.iter().copied());
+        json(status, all)["error"].as_str().unwrap().to_owned()
+    };
+
+    assert!(error(2, &[text(&run), &file("b.onnx")]).contains("b.onnx"));
+    assert!(error(2, &[text(&run), &file("b.pth"), "--names", "kiln"]).contains("kiln's names"));
+    assert!(error(2, &[text(&run), &file("b.pth"), "--set", "num_classes=3"]).contains("options"));
+    assert!(error(2, &[&file("a.pth"), &file("b.pth")]).contains("which network"));
+    assert!(error(2, &[&file("a.pth"), &file("b.pth"), "--model", "lenet6"]).contains("`lenet5`"));
+    assert!(error(2, &[text(&run), &file("b.pth"), "--model", "lenet5"]).contains("folder"));
+    let classes = ["--model", "lenet5", "--set", "num_classes=3"];
+    let message = error(1, &[&[&*file("a.pth"), &*file("b.pth")], &classes[..]].concat());
+    assert!(message.contains("output.linear.bias ([10] in the file, [3] here)"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}

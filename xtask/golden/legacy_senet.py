@@ -1,0 +1,29 @@
+"""timm's SENet-154 with one unit per stage, two groups, and from one channel on, in half precision."""
+
+import timm
+import torch
+from timm.models.senet import SEBottleneck, SENet
+from torch import nn
+
+from _blocks import settle
+from _narrow import residual_layers
+from _write import SEED, write
+
+torch.manual_seed(SEED)
+shape = {"groups": 2, "reduction": 2}
+wide = {"downsample_kernel_size": 3, "downsample_padding": 1}
+model = SENet(SEBottleneck, (1, 1, 1, 1), inplanes=128, input_3x3=True, **shape, **wide)
+for number, (channels_in, channels_out) in enumerate([(3, 1), (1, 1), (1, 2)], 1):
+    stride = 2 if number == 1 else 1
+    conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+    setattr(model.layer0, f"conv{number}", conv)
+    setattr(model.layer0, f"bn{number}", nn.BatchNorm2d(channels_out))
+model = residual_layers(model, SEBottleneck, 1, 2, **shape, **wide)
+model.inplanes = 2
+model.layer1 = model._make_layer(SEBottleneck, 1, 1, **shape)  # only a stride is projected wide
+model.last_linear = nn.Linear(32, 3)
+model = settle(model, 8, 3, 48, 48).half().float()
+with torch.no_grad():
+    x = torch.randn(1, 3, 21, 17)
+    half = {name: value.half() for name, value in model.state_dict().items() if value.is_floating_point()}
+    write("kiln-models", model, half | {"input": x, "output": model(x)}, timm=timm.__version__)
