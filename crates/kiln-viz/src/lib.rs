@@ -41,4 +41,4 @@ pub use picture::{Picture, png};
 pub use report::{Metric, Report};
 pub use run::{Epoch, Evaluation, Filters, LayerRow, Run, Status, Step};
 pub use theme::Theme;
-pub use tiles::{enlarged, filters, maps};
+pub use tiles::{enlarged, filters, maps, scores};

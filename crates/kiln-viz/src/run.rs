@@ -12,7 +12,7 @@ use image::RgbImage;
 use crate::error::Error;
 use crate::html::slug;
 use crate::report::Report;
-use crate::{Card, Chart, Picture, Values, confusion, contact_sheet, filters, maps, units};
+use crate::{Card, Chart, Picture, Values, confusion, contact_sheet, filters, maps, scores, units};
 
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -260,7 +260,11 @@ impl Run {
             );
             plates.steps.push(Plate {
                 file: numbered("maps", i, name),
-                picture: maps(&title, values, *shape)?,
+                picture: if i + 1 == self.steps.len() && *shape == [self.classes.len(), 1, 1] {
+                    scores(&title, values, &self.classes)?
+                } else {
+                    maps(&title, values, *shape)?
+                },
                 alt,
             });
         }

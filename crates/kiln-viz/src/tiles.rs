@@ -14,6 +14,8 @@ const ROOM: f32 = 528.0;
 const TILES: usize = 64;
 /// Filters and inputs drawn at most, where every pair of them is a tile.
 const PAIRS: [usize; 2] = [16, 8];
+/// Classes whose names have room below their scores.
+const NAMED: usize = 12;
 /// Maps of a single value drawn at most.
 const UNITS: usize = 512;
 
@@ -85,6 +87,33 @@ pub fn maps(title: &str, values: &[f32], shape: [usize; 3]) -> Result<Picture, E
         grid([title, &note], shown, [height, width], &scale, theme, |tile, cell| {
             scale.colour(values[tile * area + cell], theme)
         })
+    }))
+}
+
+/// Draws the scores of an image as a row of cells with the class below each. As [`maps`] where there isn't room for that:
+/// with more than a dozen classes.
+///
+/// # Errors
+///
+/// Fails if there aren't as many scores as classes.
+pub fn scores(title: &str, scores: &[f32], classes: &[String]) -> Result<Picture, Error> {
+    check_length(title, &[classes.len()], scores.len())?;
+    if !(1..=NAMED).contains(&scores.len()) {
+        return maps(title, scores, [scores.len(), 1, 1]);
+    }
+    let scale = Scale::symmetric(scores);
+    let step = ROOM / scores.len() as f32;
+    let (tile, below) = ((step - 6.0).min(44.0), 18.0);
+    let note = format!("{} classes", scores.len());
+    Ok(Picture::draw(|theme| {
+        let mut canvas = sheet([title, &note], ROOM, tile + below, &scale, theme);
+        let name = Style::new(9.5, theme.muted).align(Align::Centre);
+        for (place, (score, class)) in scores.iter().zip(classes).enumerate() {
+            let x = MARGIN + place as f32 * (tile + 6.0);
+            canvas.cells([x, HEAD, tile, tile], [1, 1], |_, _| scale.colour(*score, theme));
+            canvas.text(&name.fit(class, tile + 4.0), x + tile / 2.0, HEAD + tile + 9.0, &name);
+        }
+        canvas
     }))
 }
 
@@ -320,6 +349,25 @@ mod tests {
         };
         assert_eq!(at(72.0, 24.0), Theme::LIGHT.warm);
         assert_eq!([at(24.0, 24.0), at(24.0, 72.0), at(72.0, 72.0)], [Theme::LIGHT.neutral; 3]);
+    }
+
+    #[test]
+    fn each_score_stands_above_its_class() {
+        let classes = ["cat".to_owned(), "dog".to_owned()];
+        let named = scores("output", &[-1.0, 1.0], &classes).unwrap().light;
+        let unnamed =
+            scores("output", &[-1.0, 1.0], &[String::new(), String::new()]).unwrap().light;
+        // The cells are 44 points wide, 6 apart; the names lie in the 18 points below them.
+        let at =
+            |x: f32| *named.get_pixel(((MARGIN + x) * 2.0) as u32, ((HEAD + 22.0) * 2.0) as u32);
+        assert_eq!([at(22.0), at(72.0)], [Theme::LIGHT.cool, Theme::LIGHT.warm]);
+        let differ = |(x, y): (f32, f32)| {
+            let (x, y) = (((MARGIN + x) * 2.0) as u32, ((HEAD + y) * 2.0) as u32);
+            (x..x + 88)
+                .any(|x| (y..y + 36).any(|y| named.get_pixel(x, y) != unnamed.get_pixel(x, y)))
+        };
+        assert!(differ((0.0, 44.0)) && differ((50.0, 44.0)));
+        assert!(scores("output", &[1.0], &classes).is_err());
     }
 
     #[test]
