@@ -12,6 +12,7 @@ mod parity;
 mod real;
 mod runner;
 mod safetensors;
+mod sanitize;
 mod stamp;
 mod test;
 mod tidy;
@@ -32,11 +33,15 @@ usage: cargo xtask VERB [ARGUMENTS]
   backends [BACKEND…]            one training step on flex, ndarray and wgpu, compared; docs/backends.md
   parity [MODEL…]                full-size scores and converted files against PyTorch; docs/parity.md
   bench start | load | dense | infer   what is measured against Python and others; docs/performance.md
+  sanitize                       the kernels' tests under AddressSanitizer (Linux)
 
 Every command runs from any folder of the workspace.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if sanitize::is_wrapper() {
+        return sanitize::compile(&arguments);
+    }
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -61,6 +66,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "backends" => backends::run(rest),
         "parity" => parity::run(rest),
         "bench" => bench::run(rest),
+        "sanitize" => sanitize::run(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(())

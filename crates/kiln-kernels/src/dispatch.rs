@@ -14,11 +14,15 @@ pub enum Path {
 }
 
 impl Path {
-    /// The best one this processor has; detected once.
+    /// The best one this processor has; detected once. `KILN_KERNELS=portable` in the environment makes it
+    /// [`Path::Portable`]: to compare, or to find out whether an instruction set is to blame.
     #[must_use]
     pub fn best() -> Self {
         static BEST: OnceLock<Path> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available()[0])
+        *BEST.get_or_init(|| {
+            let portable = std::env::var("KILN_KERNELS").is_ok_and(|path| path == "portable");
+            if portable { Self::Portable } else { Self::available()[0] }
+        })
     }
 
     /// Every one this processor has, best first.

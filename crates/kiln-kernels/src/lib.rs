@@ -8,7 +8,7 @@
 //! (NHWC behind burn's NCHW shape), which every function here reads without copying: a network that stays within this
 //! crate between its first and last layer converts nothing.
 //!
-//! - The instruction set is chosen at run time: [`Path`].
+//! - The instruction set is chosen at run time: [`Path`]; `KILN_KERNELS=portable` in the environment does without any.
 //! - Weights are packed at first use and kept as long as the parameter lives; a batch normalization behind them is
 //!   folded in then ([`conv2d_norm`]), so that it costs nothing in inference.
 //! - Memory comes from a pool: [`release_memory`] empties it.

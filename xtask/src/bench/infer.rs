@@ -25,6 +25,9 @@ const TOLERANCE: f64 = 1e-3;
 /// Between two timings: the engines' threads spin for a while after their last task, and would run beside the next one.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Share of the cores that other work may take.
+const QUIET: f64 = 0.1;
+
 const BATCHES: [usize; 2] = [1, 8];
 
 /// A network and what is asked of it.
@@ -86,11 +89,7 @@ pub(super) fn run(request: Request) -> Result<()> {
     }
     let mut body = section(&rows, request.runs.unwrap_or(RUNS));
     if let Some(share) = others.busy_share() {
-        let _ = write!(
-            body,
-            " Other work kept the cores busy for {:.0} % of the pauses between timings.",
-            100.0 * share
-        );
+        body += &busy(share);
     }
     println!("{body}");
     // A part of the networks is a look, not a result.
@@ -316,6 +315,19 @@ fn section(rows: &[Row], runs: usize) -> String {
     body + &settings.join("; ") + "."
 }
 
+/// What a reader must know of other work on the machine.
+fn busy(share: f64) -> String {
+    let told = format!(
+        " Other work kept the cores busy for {:.0} % of the pauses between timings.",
+        100.0 * share
+    );
+    if share <= QUIET {
+        return told;
+    }
+    told + "\n\n**The machine was not quiet, so these ratios are no result:** engines that cut the work into equal parts \
+            wait for the slowest one there, which flatters kiln."
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +372,12 @@ mod tests {
         assert_eq!(difference(&[1.0, -2.0], &[1.0, -1.0]), 0.5);
         assert!(difference(&[1.0, 2.0], &[f64::NAN, 2.0]).is_nan());
         assert_eq!(difference(&[1.0], &[]), f64::INFINITY);
+    }
+
+    #[test]
+    fn a_busy_machine_gives_no_result() {
+        assert!(!busy(0.03).contains("no result"));
+        assert!(busy(0.98).contains("98 %") && busy(0.98).contains("no result"));
     }
 
     #[test]

@@ -2,12 +2,37 @@
 //! burn would give them.
 #![cfg(feature = "flex")]
 
+mod edges;
 mod gradients;
 mod values;
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor, Tolerance, module};
 use kiln_kernels::Norm;
+
+/// The environment of the second run of [`every_test_holds_without_vector_instructions_too`].
+const PORTABLE: (&str, &str) = ("KILN_KERNELS", "portable");
+
+#[test]
+fn every_test_holds_without_vector_instructions_too() {
+    if std::env::var(PORTABLE.0).is_ok() {
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program).env(PORTABLE.0, PORTABLE.1).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains(" 0 passed"), "{text}");
+}
+
+#[test]
+fn the_environment_chooses_the_path() {
+    let portable = std::env::var(PORTABLE.0).is_ok_and(|value| value == PORTABLE.1);
+    assert_eq!(
+        kiln_kernels::Path::best() == kiln_kernels::Path::Portable,
+        portable || { kiln_kernels::Path::available().len() == 1 }
+    );
+}
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
