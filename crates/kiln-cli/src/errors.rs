@@ -103,6 +103,11 @@ impl From<kiln::train::Error> for Failure {
             | Model(kiln::models::Error::File { file: path, source })
             | Data(kiln::data::Error::Io { path, source, .. })
             | Picture(kiln::viz::Error::Write { path, source }) => Failure::file(path, source),
+            Data(kiln::data::Error::Decode { .. }) => Failure::failed(one_line(&error.to_string()))
+                .hint(
+                    "`kiln data check` lists every such file; --set loader.on_error=skip trains \
+                     without them",
+                ),
             Out { path, source } => {
                 let (path, (reason, _)) = (path.display(), refusal(source));
                 Failure::failed(format!("the run folder {path} can't be made: {reason}"))

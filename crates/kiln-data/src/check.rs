@@ -51,9 +51,10 @@ pub struct Duplicate {
 }
 
 impl Report {
-    /// Whether every sample can be read and none is in two splits.
+    /// Whether no split is empty, every sample can be read and none is in two splits.
     pub fn is_clean(&self) -> bool {
-        self.duplicates.is_empty() && self.splits.iter().all(|split| split.unreadable.is_empty())
+        self.duplicates.is_empty()
+            && self.splits.iter().all(|split| split.unreadable.is_empty() && split.samples > 0)
     }
 }
 

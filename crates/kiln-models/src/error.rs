@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// Images that the network can't take.
     #[error(
-        "the network takes images of {}, not {}; resize them in the preprocessing, or change its options",
+        "the network takes images of {}, not {}; name another size, with --input or in the recipe's [preprocess]",
         shape(expected),
         shape(found)
     )]
@@ -81,7 +81,7 @@ pub enum Error {
     },
     /// Images too small for the network, or of other channels.
     #[error(
-        "the network takes images of at least {}, not {}; resize them in the preprocessing, or change its options",
+        "the network takes images of at least {}, not {}; name another size, with --input or in the recipe's [preprocess]",
         shape(smallest),
         shape(found)
     )]

@@ -227,7 +227,8 @@ impl Checkpoint {
         folder.exists() || sibling(folder, "old").exists()
     }
 
-    /// The checkpoint folder that `path` means: itself, or of a run folder the best, else the last.
+    /// The checkpoint folder that `path` means: itself, or of a run folder the best, else the last. A damaged best is not
+    /// passed over: reading it says what it lacks.
     ///
     /// # Errors
     ///
@@ -237,7 +238,7 @@ impl Checkpoint {
         candidates
             .into_iter()
             .map(|inside| if inside.is_empty() { path.to_owned() } else { path.join(inside) })
-            .find(|folder| folder.join(SUMS).is_file() || sibling(folder, "old").is_dir())
+            .find(|folder| holds_any(folder) || sibling(folder, "old").is_dir())
             .ok_or_else(|| {
                 let runs = crate::runs_in(path);
                 let reason = if !path.exists() {
@@ -251,6 +252,12 @@ impl Checkpoint {
                 Error::checkpoint(path, reason)
             })
     }
+}
+
+/// Whether `folder` has any file of a checkpoint, or is the place in a run where one belongs.
+fn holds_any(folder: &Path) -> bool {
+    let place = folder.parent().is_some_and(|parent| parent.ends_with("checkpoints"));
+    [SUMS, MODEL, STATE].iter().any(|file| folder.join(file).is_file()) || place && folder.is_dir()
 }
 
 /// Says that the file `name` of the checkpoint `folder` is missing, or why it can't be read.

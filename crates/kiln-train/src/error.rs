@@ -103,7 +103,9 @@ pub enum Error {
         saved: bool,
     },
     /// There is nothing to train or measure on.
-    #[error("{what} of data set `{dataset}` is empty; nothing to do")]
+    #[error(
+        "{what} of data set `{dataset}` is empty; `kiln data check` lists what each part of a data set holds"
+    )]
     Empty {
         /// Data set name.
         dataset: String,

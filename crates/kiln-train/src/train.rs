@@ -1,7 +1,7 @@
 //! The training loop: a recipe in, a run folder out.
 //!
 //! Everything random is a pure function of the recipe's seed and of the step, so a run that was
-//! killed and resumed ends with the very bytes of one that was not.
+//! killed and resumed ends with the very weights of one that was not.
 
 use std::path::{Path, PathBuf};
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::device::On;
 use crate::errors::{Failure, Verb};
 use crate::memory::{self, Purpose};
-use crate::numbers::{bytes, count, parse_input, parse_positive, shape};
+use crate::numbers::{bytes, count, parse_input, parse_positive, parse_within, shape};
 use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::BOLD;
@@ -64,7 +64,7 @@ pub struct Bench {
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
     /// Batches to measure; the median counts
-    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_runs)]
     runs: u16,
     #[command(flatten)]
     device: On,
@@ -91,6 +91,10 @@ impl Mode {
             Mode::Train => "train",
         }
     }
+}
+
+fn parse_runs(text: &str) -> Result<u16, String> {
+    parse_within(text, 1..=u64::from(u16::MAX)).map(|runs| runs as u16)
 }
 
 impl Bench {

@@ -228,6 +228,9 @@ fn write_findings(report: &Report, to: &mut dyn Write) -> io::Result<()> {
     if report.duplicates.len() > NAMED {
         writeln!(to, "… {} in two splits in all", count(report.duplicates.len() as u64))?;
     }
+    for split in report.splits.iter().filter(|split| split.samples == 0) {
+        writeln!(to, "{} is empty: there is no image in it", split.name)?;
+    }
     if report.is_clean() {
         writeln!(to, "{FAINT}every sample can be read, and none is in two splits{FAINT:#}")?;
     }

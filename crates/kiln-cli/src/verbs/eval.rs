@@ -79,6 +79,9 @@ impl Eval {
         object["checkpoint"] = checkpoint.map(|folder| folder.display().to_string()).into();
         output.result(&object, |to| {
             write_evaluation(&evaluation, to)?;
+            if let Some(folder) = &evaluation.checkpoint {
+                writeln!(to, "checkpoint  {}", folder.display())?;
+            }
             writeln!(to, "measured in {} on {}", seconds(evaluation.seconds), opened.words())?;
             writeln!(to)?;
             let mut table = Table::new(&[

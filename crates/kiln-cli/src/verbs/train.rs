@@ -37,7 +37,7 @@ stopped, skipped}; `stopped` is finished, early or interrupted, and an interrupt
 metrics. With --seeds, metrics are means, `spread` holds their standard deviations, and `runs`
 holds each seed's own object; `seconds` is the sum. The same object stands in summary.json, and a
 line per seed in summary.csv, in the folder that holds the runs.
---dry-run: {model, dataset, parameters, input, samples: {train, validation, test}, epochs,
+--dry-run: {run, seeds, model, dataset, parameters, input, samples: {train, validation, test}, epochs,
 steps_per_epoch, learning_rates, stages: [{first, last, learning, frozen}], parameter_bytes,
 activation_bytes, recipe}; a stage has its epochs, the numbers that learn and the frozen groups";
 
@@ -88,12 +88,16 @@ impl Train {
         let opened = self.device.open()?;
         self.remark_on_defaults();
         if self.dry_run {
-            let out = self.out.clone().unwrap_or_default();
+            let (out, resume) = self.folder()?;
+            if !resume && self.seeds.is_none() && out.join("recipe.toml").exists() {
+                return Err(kiln::train::Error::RunExists(out).into());
+            }
             let recipe = self.planned()?;
             let insisted = self.insisted();
             let job = Job { insisted, ..Job::new(recipe, out, opened.device.clone()) };
             memory::check_job(&job, &opened)?;
-            return plan::show(&kiln::train::plan(&Zoo, &job)?, &opened.words(), output);
+            let plan = kiln::train::plan(&Zoo, &job)?;
+            return plan::show(&plan, &job.out, self.seeds, &opened.words(), output);
         }
 
         interrupt::listen();

@@ -82,7 +82,14 @@ fn each_data_set_says_how_it_is_got() {
 fn clothes_are_shown_and_converted_under_names_that_every_system_takes() {
     let folder = tempfile::tempdir().unwrap();
     let (sheet, out) = (folder.path().join("sheet.png"), folder.path().join("clothes"));
-    json(0, ["data", "preview", "fashion-mnist", "--count", "10", "--out", text(&sheet)]);
+    let preview = ["data", "preview", "fashion-mnist", "--count", "10", "--out", text(&sheet)];
+    let shown = json(0, preview);
+    let recipe = shown["recipe"].as_str().unwrap();
+    assert!(recipe.ends_with("-fashion-mnist"), "{recipe}");
+    // What it shows is what that recipe trains with.
+    let plan = json(0, ["train", recipe, "--dry-run"]);
+    let shift = shown["augment"]["shift"].as_f64().unwrap();
+    assert!(plan["recipe"].as_str().unwrap().contains(&format!("shift = {shift:.1}")), "{plan}");
     assert!(fs::read(&sheet).unwrap().starts_with(b"\x89PNG"));
     let convert = ["data", "convert", "fashion-mnist", "--split", "test", "--out", text(&out)];
     assert_eq!(json(0, convert)["files"], 400);

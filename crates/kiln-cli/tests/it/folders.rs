@@ -103,3 +103,29 @@ fn an_unreadable_image_is_named_by_its_path() {
     assert!(object["error"].as_str().unwrap().contains("no images in folders"), "{object}");
     assert!(object["hint"].as_str().unwrap().contains("train/CLASS/IMAGE"), "{object}");
 }
+
+#[test]
+fn an_unreadable_photo_ends_training_with_the_way_on_and_an_empty_part_is_not_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = digits().join("test/3");
+    let picture = fs::read_dir(picture).unwrap().next().unwrap().unwrap().path();
+    for (part, class) in [("train", "a"), ("train", "b"), ("test", "a"), ("test", "b")] {
+        let to = folder.path().join("whole").join(part).join(class);
+        fs::create_dir_all(&to).unwrap();
+        for number in 0..4 {
+            fs::copy(&picture, to.join(format!("{number}.png"))).unwrap();
+        }
+    }
+    let data = folder.path().join("whole");
+    fs::write(data.join("train/a/bad.png"), "no picture").unwrap();
+    let out = folder.path().join("run");
+    let train = ["train", "lenet5", "--dataset", "folders", "--data", text(&data), "--epochs", "1"];
+    let object = json(1, train.into_iter().chain(["--out", text(&out)]));
+    assert!(object["error"].as_str().unwrap().contains("bad.png"), "{object}");
+    assert!(object["hint"].as_str().unwrap().contains("loader.on_error=skip"), "{object}");
+
+    fs::remove_dir_all(data.join("train")).unwrap();
+    fs::create_dir_all(data.join("train/a")).unwrap();
+    let object = json(1, ["data", "check", "folders", "--data", text(&data)]);
+    assert_eq!(object["datasets"][0]["clean"], false, "{object}");
+}

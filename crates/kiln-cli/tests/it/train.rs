@@ -86,7 +86,33 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     let object = json(0, ["train", "lenet5", "--dry-run", "--out", text(&out)]);
     assert_eq!(object["parameters"], 61_750);
     assert!(object["steps_per_epoch"].as_u64().unwrap() > 0);
+    assert_eq!((&object["run"], &object["seeds"]), (&text(&out).into(), &[1].into()));
     assert!(!out.exists());
+
+    let seeds = ["train", "lenet5", "--dry-run", "--seed", "4", "--seeds", "3"];
+    assert_eq!(json(0, seeds)["seeds"], serde_json::json!([4, 5, 6]));
+}
+
+#[test]
+fn a_dry_run_refuses_the_folder_that_training_would() {
+    let run = short_run();
+    let object = json(2, ["train", "lenet5", "--dry-run", "--out", text(&run)]);
+    assert!(object["error"].as_str().unwrap().contains("already holds a run"), "{object}");
+}
+
+#[test]
+fn a_damaged_best_checkpoint_is_not_passed_over_for_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["best", "last"] {
+        let to = folder.path().join("checkpoints").join(part);
+        fs::create_dir_all(&to).unwrap();
+        for file in fs::read_dir(short_run().join("checkpoints").join(part)).unwrap().flatten() {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    fs::remove_file(folder.path().join("checkpoints/best/SHA256SUMS")).unwrap();
+    let object = json(1, ["eval", text(folder.path())]);
+    assert!(object["error"].as_str().unwrap().contains("SHA256SUMS is missing"), "{object}");
 }
 
 #[test]

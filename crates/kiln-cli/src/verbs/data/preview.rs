@@ -93,42 +93,39 @@ impl Preview {
 
         let object = json!({
             "name": splits.name,
+            "recipe": named,
             "split": self.split,
             "count": shown,
             "augment": recipe.json()["augment"],
             "file": out.display().to_string(),
         });
         output.result(&object, |to| {
-            let who = named.map_or(String::new(), |model| format!(" as `{model}` sees them"));
+            let who = named.map_or(String::new(), |recipe| format!(" as {recipe} shows them"));
             let (name, source, file) = (&splits.name, &splits.source, out.display());
             writeln!(to, "{shown} samples of {name} ({source}){who}: {file}")
         })
     }
 
-    /// The recipe asked for, else one of the data set's, preferably one that augments, and its model. Where no recipe
-    /// trains on the set, one that changes nothing and has no model's name.
+    /// The recipe asked for, else one of the data set's, preferably one that augments, and its name. Where no recipe
+    /// trains on the set, one that changes nothing and has no name.
     fn recipe_to_show(&self) -> Result<(Recipe, Option<String>), Failure> {
-        let with_model = |recipe: Recipe| {
-            let model = recipe.model.clone();
-            Ok((recipe, Some(model)))
-        };
         if let Some(name) = &self.recipe {
             let path = Path::new(name);
             let is_file = path.is_file() && path.extension().is_some_and(|kind| kind == "toml");
-            return with_model(if is_file {
-                Recipe::from_file(&Zoo, path)?
-            } else {
-                Recipe::named(&Zoo, name)?
-            });
+            let recipe =
+                if is_file { Recipe::from_file(&Zoo, path)? } else { Recipe::named(&Zoo, name)? };
+            return Ok((recipe, Some(name.clone())));
         }
-        let mut fitting: Vec<Recipe> = recipes()
+        let mut fitting: Vec<(Recipe, String)> = recipes()
             .iter()
-            .filter_map(|(name, text)| Recipe::parse(&Zoo, name, text).ok())
-            .filter(|recipe| recipe.dataset == self.name)
+            .filter_map(|(name, text)| {
+                Some((Recipe::parse(&Zoo, name, text).ok()?, (*name).to_owned()))
+            })
+            .filter(|(recipe, _)| recipe.dataset == self.name)
             .collect();
-        fitting.sort_by_key(|recipe| recipe.augment.is_identity());
+        fitting.sort_by_key(|(recipe, _)| recipe.augment.is_identity());
         match fitting.into_iter().next() {
-            Some(recipe) => with_model(recipe),
+            Some((recipe, name)) => Ok((recipe, Some(name))),
             None => Ok((Recipe::defaults(&Zoo, "lenet5")?, None)),
         }
     }

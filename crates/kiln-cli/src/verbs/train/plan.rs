@@ -1,18 +1,22 @@
 //! `kiln train --dry-run`: what training would do.
 
+use std::path::Path;
+
 use kiln::train::Plan;
 use serde_json::json;
 
 use crate::errors::Verb;
-use crate::numbers::{bytes, count, shape};
+use crate::numbers::{bytes, count, plural, shape};
 use crate::output::Output;
 use crate::table::{BOLD, FAINT};
 
-/// Prints the plan.
-pub fn show(plan: &Plan, device: &str, output: Output) -> Verb {
+/// Prints the plan of a run in the folder `run`, or of runs with so many `seeds` in folders inside it.
+pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: Output) -> Verb {
     let [train, validation, test] = plan.samples;
     let recipe = &plan.recipe;
     let object = json!({
+        "run": run.display().to_string(),
+        "seeds": (0..seeds.unwrap_or(1)).map(|place| recipe.seed + place).collect::<Vec<_>>(),
         "model": recipe.model,
         "dataset": recipe.dataset,
         "device": device,
@@ -37,7 +41,14 @@ pub fn show(plan: &Plan, device: &str, output: Output) -> Verb {
         let number = |number: usize| count(number as u64);
         let rates = plan.rates.first().zip(plan.rates.last());
         let stages: Vec<String> = plan.stages.iter().map(ToString::to_string).collect();
+        let folder = match seeds {
+            None => run.display().to_string(),
+            Some(seeds) => {
+                format!("{}: {}, each in a folder of its own", run.display(), plural(seeds, "seed"))
+            }
+        };
         let lines = [
+            ("run", folder),
             ("model", format!("{}, {} parameters", recipe.model, number(plan.parameters))),
             (
                 "data",
