@@ -25,7 +25,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, Error, Feature};
+use crate::{Classifier, Error, Feature, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names, C3's kernels in the
 /// order of table I.
@@ -166,14 +166,15 @@ impl LeNet5Of1998Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero or negative.
+    /// [`Error::Options`] if a number is zero or absurd, negative or absurd.
     pub fn check(&self) -> Result<(), Error> {
-        let positive = self.rubbish > 0.0 && self.rubbish.is_finite();
-        if [self.num_classes, self.in_channels, self.c5].contains(&0) || !positive {
-            let reason = format!("every number in {self} must be positive");
-            return Err(Error::Options { reason });
-        }
-        Ok(())
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("c5", &[self.c5]),
+        ])?;
+        // Beyond it exp(-rubbish) is nothing anyway.
+        bounds::positive("rubbish", self.rubbish, 10_000.0)
     }
 }
 
