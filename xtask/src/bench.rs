@@ -38,16 +38,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// What stands after the name.
+/// What stands after the verb or after what is measured.
 #[derive(Debug, Default, PartialEq)]
-struct Request {
-    names: Vec<String>,
-    venv: Option<PathBuf>,
-    runs: Option<usize>,
+pub(crate) struct Request {
+    pub(crate) names: Vec<String>,
+    pub(crate) venv: Option<PathBuf>,
+    pub(crate) runs: Option<usize>,
 }
 
 impl Request {
-    fn parse(arguments: &[String]) -> Result<Request> {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Request> {
         let mut request = Request::default();
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::backends::comparison;
+use crate::bench::Request;
 use crate::ci::target;
 use crate::command::{Call, root};
 use crate::golden;
@@ -36,12 +37,12 @@ bit unchanged. The draws are such that PyTorch's single-precision scores lie wit
 ";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let request = Request::parse(arguments)?;
+    let request = request(arguments)?;
     let python = golden::python(request.venv.clone())?;
     let script = root().join("xtask/parity/parity.py").display().to_string();
     let list = Call::new(&python, [script.as_str(), "list"]).output()?;
     let list: Value = serde_json::from_str(&list).context("parity.py wrote no JSON")?;
-    let twins = chosen(&list, &request.models)?;
+    let twins = chosen(&list, &request.names)?;
 
     Call::cargo("build --release --locked").run()?;
     let kiln = target()?.join("release").join(if cfg!(windows) { "kiln.exe" } else { "kiln" });
@@ -80,36 +81,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Names of models and PyTorch's folder.
+fn request(arguments: &[String]) -> Result<Request> {
+    let request = Request::parse(arguments)?;
+    if request.runs.is_some() {
+        bail!("no option `--runs` here; there is --venv DIR");
+    }
+    Ok(request)
+}
+
 /// A missing folder is removed already.
 fn absent(error: std::io::Error) -> Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound {
         return Ok(());
     }
     Err(error).context("cannot clear the folder of the comparison")
-}
-
-#[derive(Debug, Default, PartialEq)]
-struct Request {
-    models: Vec<String>,
-    venv: Option<PathBuf>,
-}
-
-impl Request {
-    fn parse(arguments: &[String]) -> Result<Request> {
-        let mut request = Request::default();
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--venv" => {
-                    let venv = arguments.next().context("--venv needs a folder")?;
-                    request.venv = Some(PathBuf::from(venv));
-                }
-                option if option.starts_with('-') => bail!("no option `{option}`; there is --venv"),
-                name => request.models.push(name.to_owned()),
-            }
-        }
-        Ok(request)
-    }
 }
 
 /// A network of PyTorch's that one of kiln's is held against.
@@ -240,6 +226,7 @@ fn merged(old: &str, name: &str, row: &str, names: &[String]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::path::PathBuf;
 
     fn list() -> Value {
         json!({
@@ -284,9 +271,9 @@ mod tests {
     #[test]
     fn options_are_understood() {
         let words: Vec<String> = ["vgg11", "--venv", "torch"].map(str::to_owned).to_vec();
-        let request = Request::parse(&words).unwrap();
-        assert_eq!(request.models, ["vgg11"]);
+        let request = request(&words).unwrap();
+        assert_eq!(request.names, ["vgg11"]);
         assert_eq!(request.venv, Some(PathBuf::from("torch")));
-        assert!(Request::parse(&["--fast".to_owned()]).is_err());
+        assert!(super::request(&["--runs", "3"].map(str::to_owned)).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! An image in memory, a sample, and what a data set must offer.
 
+use image::{DynamicImage, GrayImage, RgbImage};
+
 use crate::Error;
 
 /// An 8-bit image: rows from the top, pixels from the left, channels interleaved (height × width × channels).
@@ -30,6 +32,24 @@ impl Pixels {
     /// A black image.
     pub fn black(width: usize, height: usize, channels: usize) -> Self {
         Self { width, height, channels, data: vec![0; width * height * channels] }
+    }
+
+    /// The image for other programs: grey, or in colours. Values that are missing are black.
+    pub fn to_image(&self) -> DynamicImage {
+        let Self { width, height, channels, ref data } = *self;
+        let mut values = data.clone();
+        values.resize(width * height * if channels == 1 { 1 } else { 3 }, 0);
+        let (width, height) = (width as u32, height as u32);
+        let image = match channels {
+            1 => GrayImage::from_raw(width, height, values).map(DynamicImage::from),
+            _ => RgbImage::from_raw(width, height, values).map(DynamicImage::from),
+        };
+        image.expect("there are as many values as the sizes say")
+    }
+
+    /// The image in colours, whatever its own are.
+    pub fn to_rgb(&self) -> RgbImage {
+        self.to_image().into_rgb8()
     }
 
     /// What is wrong with the fields, which anybody may set.
@@ -116,5 +136,14 @@ mod tests {
         {
             assert!(Pixels::new(width, height, channels, vec![0; length]).is_err());
         }
+    }
+
+    #[test]
+    fn an_image_in_colours_has_the_same_pixels_and_none_where_values_are_missing() {
+        let grey = Pixels::new(2, 1, 1, vec![3, 200]).unwrap();
+        assert_eq!(grey.to_rgb().into_raw(), [3, 3, 3, 200, 200, 200]);
+        assert_eq!(grey.to_image().into_bytes(), [3, 200]);
+        let short = Pixels { width: 1, height: 2, channels: 3, data: vec![1, 2, 3, 4] };
+        assert_eq!(short.to_rgb().into_raw(), [1, 2, 3, 4, 0, 0]);
     }
 }

@@ -108,6 +108,11 @@ impl Map {
         &self.tensor.storage::<f32>()[self.start..]
     }
 
+    /// The four sizes as burn gives them.
+    pub(crate) fn shape(&self) -> [usize; 4] {
+        [self.batch, self.channels, self.height, self.width]
+    }
+
     pub(crate) fn pixels(&self) -> usize {
         self.batch * self.height * self.width
     }

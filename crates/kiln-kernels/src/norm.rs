@@ -359,9 +359,9 @@ pub(crate) mod kernel {
         }
         if let Some(residual) = residual {
             assert_eq!(
-                (residual.pixels(), residual.channels),
-                (x.pixels(), x.channels),
-                "the residual must fit the map"
+                residual.shape(),
+                x.shape(),
+                "the residual must have the map's shape: batch, channels, height, width"
             );
         }
         Affine { scale: &scale, shift: &shift, other: residual.map(|r| (r, None)), activation }

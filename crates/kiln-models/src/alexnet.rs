@@ -26,7 +26,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in torchvision's network.
 pub const KEYS: &Keys = &[
@@ -139,21 +139,23 @@ impl AlexNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, the groups don't divide the channels, or everything
+    /// [`Error::Options`] if a number is zero or absurd, the groups don't divide the channels, or everything
     /// is dropped.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { channels, groups, num_classes, in_channels, hidden, dropout, .. } = *self;
-        let reason =
-            if channels.contains(&0) || [groups, num_classes, in_channels, hidden].contains(&0) {
-                format!("every number in {self} must be positive")
-            } else if channels.iter().any(|channels| channels % groups != 0) {
-                format!("{groups} groups don't divide the channels {channels:?}")
-            } else if !(0.0..1.0).contains(&dropout) {
-                format!("a dropout of {dropout} leaves nothing; it must be in 0..1")
-            } else {
-                return Ok(());
-            };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("channels", &self.channels),
+            ("groups", &[self.groups]),
+            ("hidden", &[self.hidden]),
+        ])?;
+        bounds::dropped("dropout", self.dropout)?;
+        let Self { channels, groups, .. } = self;
+        if channels.iter().any(|channels| channels % groups != 0) {
+            let reason = format!("{groups} groups don't divide the channels {channels:?}");
+            return Err(Error::Options { reason });
+        }
+        Ok(())
     }
 }
 

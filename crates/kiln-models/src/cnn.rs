@@ -13,7 +13,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in a PyTorch module that counts its layers from 1.
 pub const KEYS: &Keys = &[("conv{n+1}", "convs.{n}.conv"), ("fc{n+1}", "head.layers.{n}.linear")];
@@ -96,20 +96,15 @@ impl CnnConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, or everything is dropped.
+    /// [`Error::Options`] if a number is zero or absurd, or everything is dropped.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { num_classes, in_channels, channels, ref hidden, dropout } = *self;
-        let reason = if channels.contains(&0)
-            || hidden.contains(&0)
-            || [num_classes, in_channels].contains(&0)
-        {
-            format!("every number in {self} must be positive")
-        } else if !(0.0..1.0).contains(&dropout) {
-            format!("a dropout of {dropout} leaves nothing; it must be in 0..1")
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("channels", &self.channels),
+            ("hidden", &self.hidden),
+        ])?;
+        bounds::dropped("dropout", self.dropout)
     }
 }
 

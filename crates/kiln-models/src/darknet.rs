@@ -17,7 +17,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds, error};
 
 /// Names of the parameters in a PyTorch module that counts its convolutions from 1.
 pub const KEYS: &Keys =
@@ -139,18 +139,19 @@ impl DarknetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero or a stage is empty.
+    /// [`Error::Options`] if a number is zero or absurd, or a stage is empty.
     pub fn check(&self) -> Result<(), Error> {
-        let reason = if self.stages.is_empty() || self.stages.iter().any(Vec::is_empty) {
-            "every stage needs a convolution".to_owned()
-        } else if [self.num_classes, self.in_channels].contains(&0)
-            || self.stages.iter().flatten().any(|&width| width == 0)
-        {
-            format!("every number in {self} must be positive")
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        if self.stages.is_empty() || self.stages.iter().any(Vec::is_empty) {
+            return Err(Error::Options { reason: "every stage needs a convolution".to_owned() });
+        }
+        let widths = self.stages.concat();
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("stages", &widths),
+        ])?;
+        bounds::positive("epsilon", self.epsilon, 1.0)?;
+        bounds::affordable(widths.windows(2).map(|pair| [1, pair[0], pair[1]]))
     }
 }
 

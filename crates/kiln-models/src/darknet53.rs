@@ -15,7 +15,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds, error};
 
 /// Names of the parameters in timm's `darknet53`.
 pub const KEYS: &Keys = &[
@@ -107,16 +107,22 @@ impl Darknet53Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a width is zero or can't be halved.
+    /// [`Error::Options`] if a number is absurd, or a width is zero or can't be halved.
     pub fn check(&self) -> Result<(), Error> {
-        let reason = if [self.num_classes, self.in_channels, self.stem].contains(&0) {
-            format!("every width in {self} must be positive")
-        } else if self.channels.iter().any(|&width| width == 0 || width % 2 == 1) {
-            format!("the channels {:?} must be even and positive", self.channels)
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("stem", &[self.stem]),
+            ("channels", &self.channels),
+        ])?;
+        bounds::depths("depths", &self.depths, 0)?;
+        if self.channels.iter().any(|width| width % 2 == 1) {
+            let reason = format!("the channels {:?} must be even", self.channels);
+            return Err(Error::Options { reason });
+        }
+        let blocks = self.depths.iter().zip(self.channels).map(|(&d, width)| [d, width, width]);
+        let downs = self.channels.windows(2).map(|pair| [1, pair[0], pair[1]]);
+        bounds::affordable(blocks.chain(downs))
     }
 }
 

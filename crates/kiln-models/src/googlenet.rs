@@ -24,7 +24,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// The rows of [`KEYS`]: those of every inception module by its name there and its number here.
 macro_rules! keys {
@@ -213,17 +213,17 @@ impl GoogLeNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, or `dropout` isn't in `0..1`.
+    /// [`Error::Options`] if a number is zero or absurd, or `dropout` isn't in `0..1`.
     pub fn check(&self) -> Result<(), Error> {
-        let reason =
-            if [self.num_classes, self.in_channels, self.width, self.se_reduction].contains(&0) {
-                format!("every number in {self} must be positive")
-            } else if !(0.0..1.0).contains(&self.dropout) {
-                format!("dropout {} is not in 0..1", self.dropout)
-            } else {
-                return Ok(());
-            };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("width", &[self.width]),
+            ("se_reduction", &[self.se_reduction]),
+        ])?;
+        bounds::dropped("dropout", self.dropout)?;
+        // One 1×1 convolution of the last block, from 832 to 384 channels where the width is 64.
+        bounds::affordable([[78, self.width, self.width]])
     }
 }
 

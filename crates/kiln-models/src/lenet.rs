@@ -16,7 +16,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in a widespread PyTorch script for `lenet5-tanh`.
 pub const TANH_KEYS: &Keys = &[
@@ -141,18 +141,21 @@ impl LeNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, or nothing is left of the image.
+    /// [`Error::Options`] if a number is zero or absurd, or nothing is left of the image.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { num_classes, in_channels, maps: [first, second], .. } = *self;
-        let reason =
-            if [num_classes, in_channels, first, second].contains(&0) || self.hidden.contains(&0) {
-                format!("every number in {self} must be positive")
-            } else if last_side(self.side) == 0 {
-                format!("nothing is left of images of {0}x{0} pixels; they need 16x16", self.side)
-            } else {
-                return Ok(());
-            };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("side", &[self.side]),
+            ("maps", &self.maps),
+            ("hidden", &self.hidden),
+        ])?;
+        if last_side(self.side) == 0 {
+            let reason =
+                format!("nothing is left of images of {0}x{0} pixels; they need 16x16", self.side);
+            return Err(Error::Options { reason });
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names.
 pub const KEYS: &Keys = &[("c{n}", "c{n}.conv"), ("f6", "f6.linear"), ("output", "output.linear")];
@@ -98,14 +98,14 @@ impl LeNet5Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero.
+    /// [`Error::Options`] if a number is zero or absurd.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { num_classes, in_channels, maps: [c1, c3, c5], hidden } = *self;
-        if [num_classes, in_channels, c1, c3, c5, hidden].contains(&0) {
-            let reason = format!("every number in {self} must be positive");
-            return Err(Error::Options { reason });
-        }
-        Ok(())
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("maps", &self.maps),
+            ("hidden", &[self.hidden]),
+        ])
     }
 }
 

@@ -25,7 +25,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, Error, Feature};
+use crate::{Classifier, Error, Feature, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names, C3's kernels in the
 /// order of table I.
@@ -166,14 +166,15 @@ impl LeNet5Of1998Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero or negative.
+    /// [`Error::Options`] if a number is zero or absurd, negative or absurd.
     pub fn check(&self) -> Result<(), Error> {
-        let positive = self.rubbish > 0.0 && self.rubbish.is_finite();
-        if [self.num_classes, self.in_channels, self.c5].contains(&0) || !positive {
-            let reason = format!("every number in {self} must be positive");
-            return Err(Error::Options { reason });
-        }
-        Ok(())
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("c5", &[self.c5]),
+        ])?;
+        // Beyond it exp(-rubbish) is nothing anyway.
+        bounds::positive("rubbish", self.rubbish, 10_000.0)
     }
 }
 
@@ -372,14 +373,30 @@ mod tests {
 
     #[test]
     fn a_class_beyond_the_rubbish_is_not_pushed_away() {
+        // With zero weights F6 draws its activated biases, here nothing: 84 from every digit.
         let device = device().autodiff();
-        let x = Tensor::<2>::from_floats([[-1.0, -3.0, -60.0]], &device).require_grad();
-        let rivals = Tensor::cat(vec![x.clone(), Tensor::full([1, 1], -10.0, &device)], 1);
+        let gradient = |rubbish| {
+            let config = LeNet5Of1998Config::new().with_rubbish(rubbish);
+            let mut model = kiln_testkit::zeroed(config.init(&device));
+            let bias = Tensor::<1>::zeros([CODE], &device).require_grad();
+            model.f6.linear.bias = Some(burn::module::Param::from_tensor(bias.clone()));
+            let (images, targets) =
+                (Tensor::zeros([1, 1, 32, 32], &device), Tensor::<1, Int>::from_ints([3], &device));
 
-        let loss = cross_entropy(rivals, Tensor::from_ints([0], &device), 0.0);
+            let loss = model.loss(images, targets, 0.0).1;
 
-        let pushed: Vec<f32> = x.grad(&loss.backward()).unwrap().to_data().iter().collect();
-        assert!(pushed[1] > 0.1 && pushed[2] < 1e-20, "{pushed:?}");
+            let bias = model.f6.linear.bias.unwrap().val();
+            bias.grad(&loss.backward()).unwrap()
+        };
+        let codes = Tensor::<1>::from_floats(&codes(10)[..], &device.clone().inner());
+        let codes = codes.reshape([10, CODE]);
+        // Slope of the activation at 0, twice the distance to a drawing.
+        let slope = 2.0 * 1.7159 * 2.0 / 3.0;
+        let pull = codes.clone().narrow(0, 3, 1).reshape([CODE]) * -slope;
+        let push = codes.mean_dim(0).reshape([CODE]) * slope;
+
+        assert_close(gradient(10.0), pull.clone()); // beyond: drawn to its digit alone
+        assert_close(gradient(1000.0), pull + push); // within: away from the others too
     }
 
     #[test]

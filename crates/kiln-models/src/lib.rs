@@ -17,6 +17,7 @@
 //! ```
 
 pub mod alexnet;
+mod bounds;
 mod classifier;
 pub mod cnn;
 mod convolutional;

@@ -19,7 +19,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in torchvision's and timm's ResNets.
 pub const KEYS: &Keys = &[
@@ -145,17 +145,18 @@ impl ResNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, or `drop_path` isn't in `0..1`.
+    /// [`Error::Options`] if a number is zero or absurd, or `drop_path` isn't in `0..1`.
     pub fn check(&self) -> Result<(), Error> {
-        let numbers = [self.num_classes, self.in_channels, self.width, self.se_reduction];
-        let reason = if numbers.contains(&0) || self.depths.contains(&0) {
-            format!("every number in {self} but drop_path must be positive")
-        } else if !(0.0..1.0).contains(&self.drop_path) {
-            format!("drop_path {} is not in 0..1", self.drop_path)
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("width", &[self.width]),
+            ("se_reduction", &[self.se_reduction]),
+        ])?;
+        bounds::depths("depths", &self.depths, 1)?;
+        bounds::dropped("drop_path", self.drop_path)?;
+        let stages = self.depths.iter().enumerate();
+        bounds::affordable(stages.map(|(i, &depth)| [depth, self.width << i, self.width << i]))
     }
 
     fn unit(&self, place: Place) -> ResidualConfig {

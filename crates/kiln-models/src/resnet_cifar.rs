@@ -17,7 +17,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in akamaster's networks.
 pub const KEYS: &Keys = &[
@@ -112,20 +112,23 @@ impl CifarResNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, `depth` isn't 6n + 2, or `drop_path` isn't in
+    /// [`Error::Options`] if a number is zero or absurd, `depth` isn't 6n + 2, or `drop_path` isn't in
     /// `0..1`.
     pub fn check(&self) -> Result<(), Error> {
-        let reason =
-            if [self.num_classes, self.in_channels, self.width, self.se_reduction].contains(&0) {
-                format!("every number in {self} but drop_path must be positive")
-            } else if self.depth < 8 || self.depth % 6 != 2 {
-                format!("depth {} is not 6n + 2: 8, 14, 20, …", self.depth)
-            } else if !(0.0..1.0).contains(&self.drop_path) {
-                format!("drop_path {} is not in 0..1", self.drop_path)
-            } else {
-                return Ok(());
-            };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("width", &[self.width]),
+            ("se_reduction", &[self.se_reduction]),
+        ])?;
+        bounds::depths("depth", &[self.depth], 8)?;
+        bounds::dropped("drop_path", self.drop_path)?;
+        if self.depth % 6 != 2 {
+            let reason = format!("depth {} is not 6n + 2: 8, 14, 20, …", self.depth);
+            return Err(Error::Options { reason });
+        }
+        let (units, width) = (self.depth / 6, self.width);
+        bounds::affordable((0..3).map(|i| [units, width << i, width << i]))
     }
 
     fn unit(&self, place: Place) -> ResidualConfig {

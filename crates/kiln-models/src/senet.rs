@@ -21,7 +21,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Names of the parameters in timm's legacy SENets.
 pub const KEYS: &Keys = &[
@@ -158,21 +158,25 @@ impl SeNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, `dropout` isn't in `0..1`, or groups don't divide
+    /// [`Error::Options`] if a number is zero or absurd, `dropout` isn't in `0..1`, or groups don't divide
     /// their channels.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { num_classes, in_channels, width, groups, se_reduction, .. } = *self;
-        let numbers = [num_classes, in_channels, width, groups, se_reduction];
-        let reason = if numbers.contains(&0) || self.depths.contains(&0) {
-            format!("every number in {self} but dropout must be positive")
-        } else if !(0.0..1.0).contains(&self.dropout) {
-            format!("dropout {} is not in 0..1", self.dropout)
-        } else if self.unit == Unit::Grouped && !(2 * width).is_multiple_of(groups) {
-            format!("{groups} groups don't divide {} channels", 2 * width)
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("width", &[self.width]),
+            ("groups", &[self.groups]),
+            ("se_reduction", &[self.se_reduction]),
+        ])?;
+        bounds::depths("depths", &self.depths, 1)?;
+        bounds::dropped("dropout", self.dropout)?;
+        let (groups, channels) = (self.groups, 2 * self.width);
+        if self.unit == Unit::Grouped && !channels.is_multiple_of(groups) {
+            let reason = format!("{groups} groups don't divide {channels} channels");
+            return Err(Error::Options { reason });
+        }
+        let stages = self.depths.iter().enumerate();
+        bounds::affordable(stages.map(|(i, &depth)| [depth, self.width << i, self.width << i]))
     }
 
     fn residual(&self, place: Place) -> ResidualConfig {

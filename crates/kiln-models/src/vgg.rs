@@ -20,7 +20,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Side of the map that the dense layers see, in pixels.
 const SEEN: usize = 7;
@@ -165,18 +165,22 @@ impl VggConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, or everything is dropped.
+    /// [`Error::Options`] if a number is zero or absurd, or everything is dropped.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { num_classes, in_channels, width, hidden, se_reduction, dropout, .. } = *self;
-        let numbers = [num_classes, in_channels, width, hidden, se_reduction];
-        let reason = if self.depths.contains(&0) || numbers.contains(&0) {
-            format!("every number in {self} must be positive")
-        } else if !(0.0..1.0).contains(&dropout) {
-            format!("a dropout of {dropout} leaves nothing; it must be in 0..1")
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("width", &[self.width]),
+            ("hidden", &[self.hidden]),
+            ("se_reduction", &[self.se_reduction]),
+        ])?;
+        bounds::depths("depths", &self.depths, 1)?;
+        bounds::dropped("dropout", self.dropout)?;
+        let stages = self.depths.iter().enumerate();
+        bounds::affordable(stages.map(|(i, &depth)| {
+            let width = self.width << i.min(3);
+            [depth, width, width]
+        }))
     }
 }
 

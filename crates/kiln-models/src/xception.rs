@@ -18,7 +18,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds, error};
 
 /// Names of the parameters in timm's `legacy_xception`, whose branches are numbered with their
 /// rectifiers; the first block begins without one.
@@ -151,18 +151,22 @@ impl XceptionConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero, or if dropout would drop everything.
+    /// [`Error::Options`] if a number is zero or absurd, or if dropout would drop everything.
     pub fn check(&self) -> Result<(), Error> {
-        let numbers = [self.num_classes, self.in_channels, self.middle, self.se_reduction];
-        let widths = self.stem.iter().chain(&self.entry).chain(&self.exit);
-        let reason = if numbers.iter().chain(widths).any(|&number| number == 0) {
-            format!("every number in {self} must be positive")
-        } else if !(0.0..1.0).contains(&self.dropout) {
-            format!("dropout {} must be in 0..1", self.dropout)
-        } else {
-            return Ok(());
-        };
-        Err(Error::Options { reason })
+        bounds::widths(&[
+            ("num_classes", &[self.num_classes]),
+            ("in_channels", &[self.in_channels]),
+            ("stem", &self.stem),
+            ("entry", &self.entry),
+            ("exit", &self.exit),
+            ("se_reduction", &[self.se_reduction]),
+        ])?;
+        bounds::depths("middle", &[self.middle], 1)?;
+        bounds::dropped("dropout", self.dropout)?;
+        let widths = [&self.stem[..], &self.entry, &self.exit].concat();
+        let middle = [3 * self.middle, self.entry[2], self.entry[2]];
+        let others = widths.windows(2).map(|pair| [1, pair[0], pair[1]]);
+        bounds::affordable(others.chain([middle]))
     }
 
     /// A residual block whose branch has these channels, from the first to the last.

@@ -19,9 +19,11 @@ use crate::resnet::{self, ResNet, ResNetConfig};
 use crate::resnet_cifar::{self, CifarResNet, CifarResNetConfig};
 use crate::senet::{self, SeNet, SeNetConfig};
 use crate::vgg::{Vgg, VggConfig};
-use crate::weights::Keys;
+use crate::weights::{Keys, Pretrained, pretrained};
 use crate::xception::{self, Xception, XceptionConfig};
-use crate::{Classifier, ConvolutionalHead, Entry, Error, Feature, Registry, Task, parameters};
+use crate::{
+    Classifier, ConvolutionalHead, Entry, Error, Feature, Registry, Task, bounds, parameters,
+};
 
 /// The networks that kiln brings along.
 #[derive(Clone, Copy, Debug, Default)]
@@ -261,17 +263,11 @@ fn line<C: Family>(
 /// `network`, unless a slip in its options made it larger than any memory. Nothing is allocated
 /// yet: parameters are drawn when they are first needed.
 fn affordable(network: Architecture) -> Result<Architecture, Error> {
-    const MOST: usize = 10_000_000_000;
-
-    let total = parameters(&network).iter().try_fold(0_usize, |total, parameter| {
-        let size =
-            parameter.shape.iter().try_fold(1_usize, |size, &side| size.checked_mul(side))?;
-        total.checked_add(size).filter(|&total| total <= MOST)
-    });
-    match total {
-        Some(_) => Ok(network),
-        None => Err(Error::Options { reason: format!("more than {MOST} parameters") }),
-    }
+    let sizes = parameters(&network).into_iter();
+    bounds::affordable(sizes.map(|parameter| {
+        [1, 1, parameter.shape.iter().fold(1_usize, |size, &side| size.saturating_mul(side))]
+    }))?;
+    Ok(network)
 }
 
 impl Zoo {
@@ -301,5 +297,9 @@ impl Registry for Zoo {
 
     fn keys(&self, name: &str) -> &'static Keys {
         self.line(name).map_or(&[], |line| line.keys)
+    }
+
+    fn pretrained(&self, name: &str) -> Vec<&'static Pretrained> {
+        pretrained(name).collect()
     }
 }

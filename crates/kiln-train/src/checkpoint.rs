@@ -325,7 +325,11 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes `path` so that a reader sees the old contents or the new, never a part.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// What the system refuses, with the file that it was refused for.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let fresh = sibling(path, "new");
     write_synced(&fresh, bytes).map_err(Error::io(&fresh))?;
     fs::rename(&fresh, path).map_err(Error::io(path))

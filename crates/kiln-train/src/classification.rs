@@ -87,7 +87,7 @@ impl Subject {
                         .then(|| format!("{}: {report}", file.display()));
                 }
                 let Recipe { mut dataset, mut preprocess, .. } = recipe;
-                if let Some(entry) = weights.published(name) {
+                if let Some(entry) = weights.published(registry, name) {
                     dataset = published::DATASET.to_owned();
                     preprocess = published::preprocess(entry);
                 }

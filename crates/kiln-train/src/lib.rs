@@ -23,7 +23,7 @@ mod run;
 mod schedule;
 mod train;
 
-pub use checkpoint::{Checkpoint, Progress, Running, State};
+pub use checkpoint::{Checkpoint, Progress, Running, State, write_atomically};
 pub use classification::{Evaluation, Ready, Subject, evaluate};
 pub use error::Error;
 pub use event::{EpochRow, Event, Observer, Silent, Started, Step};

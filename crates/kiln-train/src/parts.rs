@@ -24,9 +24,9 @@ pub(crate) fn prepare<R: Registry>(
     job: &Job,
     observer: &mut dyn Observer,
 ) -> Result<Prepared, Error> {
-    published::check(&job.recipe)?;
+    published::check(registry, &job.recipe)?;
     let parts = Parts::open(job)?;
-    let recipe = fitted(job, &parts.splits, observer)?;
+    let recipe = fitted(registry, job, &parts.splits, observer)?;
     // Parameters are drawn when they are first needed, so this costs nothing.
     let device = job.device.clone().inner();
     let network = registry
@@ -39,7 +39,12 @@ pub(crate) fn prepare<R: Registry>(
 }
 
 /// The recipe with the options that the data decides, and the colours that published weights expect.
-fn fitted(job: &Job, splits: &Splits, observer: &mut dyn Observer) -> Result<Recipe, Error> {
+fn fitted<R: Registry>(
+    registry: &R,
+    job: &Job,
+    splits: &Splits,
+    observer: &mut dyn Observer,
+) -> Result<Recipe, Error> {
     let mut recipe = job.recipe.clone();
     let mut decide = |key: &str, found: &dyn Debug, value: &dyn Debug, why: &str| {
         if job.insisted.iter().any(|insisted| insisted == key) {
@@ -60,7 +65,8 @@ fn fitted(job: &Job, splits: &Splits, observer: &mut dyn Observer) -> Result<Rec
             *found = value.into();
         }
     }
-    if let Some(entry) = published::of(&recipe).filter(|_| recipe.preprocess.channels == 3) {
+    let published = published::of(registry, &recipe);
+    if let Some(entry) = published.filter(|_| recipe.preprocess.channels == 3) {
         let Preprocess { mean, std, .. } = &mut recipe.preprocess;
         for (key, own, theirs) in [("mean", mean, entry.mean), ("std", std, entry.std)] {
             if own[..] != theirs {

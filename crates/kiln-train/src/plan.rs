@@ -67,11 +67,32 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Event, Observer, train};
     use burn::prelude::*;
     use kiln_models::Zoo;
 
     #[test]
     fn a_plan_counts_what_a_run_would_do() {
+        /// Counts and rates of a run, as it reports them.
+        #[derive(Default)]
+        struct Seen {
+            counts: Option<([usize; 5], usize)>,
+            rates: Vec<f64>,
+        }
+
+        impl Observer for Seen {
+            fn event(&mut self, event: Event<'_>) {
+                match event {
+                    Event::Started(it) => {
+                        let samples = [it.parameters, it.train, it.validation, it.test, it.epochs];
+                        self.counts = Some((samples, it.steps_per_epoch));
+                    }
+                    Event::Epoch(row) => self.rates.push(row.learning_rate),
+                    _ => {}
+                }
+            }
+        }
+
         let folder = tempfile::tempdir().unwrap();
         let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
         recipe.epochs = 3;
@@ -85,5 +106,13 @@ mod tests {
         assert_eq!(plan.rates.len(), 3);
         assert_eq!(plan.steps_per_epoch, plan.samples[0].div_ceil(plan.input[0]));
         assert!(!job.out.exists(), "a plan writes nothing");
+
+        let mut seen = Seen::default();
+        train(&Zoo, &job, &mut seen).unwrap();
+
+        let [train, validation, test] = plan.samples;
+        let counts = [plan.parameters, train, validation, test, 3];
+        assert_eq!(seen.counts, Some((counts, plan.steps_per_epoch)));
+        assert_eq!(seen.rates, plan.rates);
     }
 }

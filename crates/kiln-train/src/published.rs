@@ -9,8 +9,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use kiln_data::Preprocess;
-use kiln_models::weights::{Pretrained, pretrained};
-use kiln_models::{Registry, Zoo};
+use kiln_models::Registry;
+use kiln_models::weights::Pretrained;
 
 use crate::{Error, Observer, Recipe};
 
@@ -43,15 +43,19 @@ pub struct Published {
 }
 
 impl Published {
-    /// The best weights published for `model`, downloaded into the cache folder if they aren't there. Without a folder in
+    /// The best weights that `registry` has published for `model`, downloaded into the cache folder if they aren't there. Without a folder in
     /// `$KILN_CACHE` that is where downloaded data sets are, below `weights`; `$KILN_WEIGHTS_URL` names another place to
     /// get them from.
     ///
     /// # Errors
     ///
     /// [`Error::NotPublished`] if there are none; what [`kiln_data::fetch::fetch_file`] says.
-    pub fn fetch(model: &str, observer: &mut dyn Observer) -> Result<Self, Error> {
-        let entry = best(model)?;
+    pub fn fetch<R: Registry>(
+        registry: &R,
+        model: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, Error> {
+        let entry = best(registry, model)?;
         Ok(Self { entry, file: download(entry, observer)? })
     }
 
@@ -71,10 +75,14 @@ impl Weights {
     }
 
     /// What is known about them if they are published weights of `model`.
-    pub(crate) fn published(&self, model: &str) -> Option<&'static Pretrained> {
+    pub(crate) fn published<R: Registry>(
+        &self,
+        registry: &R,
+        model: &str,
+    ) -> Option<&'static Pretrained> {
         match self {
             Weights::Random => None,
-            Weights::File(file) => called(model, file),
+            Weights::File(file) => called(registry, model, file),
             Weights::Published(published) => Some(published.entry),
         }
     }
@@ -88,46 +96,47 @@ pub(crate) fn preprocess(entry: &Pretrained) -> Preprocess {
 }
 
 /// The published weights that a recipe starts from, if it does.
-pub(crate) fn of(recipe: &Recipe) -> Option<&'static Pretrained> {
+pub(crate) fn of<R: Registry>(registry: &R, recipe: &Recipe) -> Option<&'static Pretrained> {
     match recipe.weights.as_deref()? {
-        PRETRAINED => best(&recipe.model).ok(),
-        file => called(&recipe.model, Path::new(file)),
+        PRETRAINED => best(registry, &recipe.model).ok(),
+        file => called(registry, &recipe.model, Path::new(file)),
     }
 }
 
 /// Refuses a recipe that starts from published weights where there are none.
-pub(crate) fn check(recipe: &Recipe) -> Result<(), Error> {
+pub(crate) fn check<R: Registry>(registry: &R, recipe: &Recipe) -> Result<(), Error> {
     match recipe.weights.as_deref() {
-        Some(PRETRAINED) => best(&recipe.model).map(|_| ()),
+        Some(PRETRAINED) => best(registry, &recipe.model).map(|_| ()),
         _ => Ok(()),
     }
 }
 
 /// The file that a recipe's `weights` means.
-pub(crate) fn file(
+pub(crate) fn file<R: Registry>(
+    registry: &R,
     model: &str,
     weights: &str,
     observer: &mut dyn Observer,
 ) -> Result<PathBuf, Error> {
     match weights {
-        PRETRAINED => Ok(Published::fetch(model, observer)?.file),
+        PRETRAINED => Ok(Published::fetch(registry, model, observer)?.file),
         file => Ok(file.into()),
     }
 }
 
 /// The best weights published for `model`.
-fn best(model: &str) -> Result<&'static Pretrained, Error> {
-    pretrained(model).last().ok_or_else(|| {
-        let models = Zoo.entries().iter().map(|entry| entry.name);
-        let known: Vec<_> = models.filter(|name| pretrained(name).next().is_some()).collect();
+fn best<R: Registry>(registry: &R, model: &str) -> Result<&'static Pretrained, Error> {
+    registry.pretrained(model).pop().ok_or_else(|| {
+        let models = registry.entries().iter().map(|entry| entry.name);
+        let known: Vec<_> = models.filter(|name| !registry.pretrained(name).is_empty()).collect();
         Error::NotPublished { model: model.to_owned(), known: known.join(", ") }
     })
 }
 
 /// The published weights of `model` that are called like `file`.
-fn called(model: &str, file: &Path) -> Option<&'static Pretrained> {
+fn called<R: Registry>(registry: &R, model: &str, file: &Path) -> Option<&'static Pretrained> {
     let name = file.file_name()?;
-    pretrained(model).find(|entry| name == entry.file)
+    registry.pretrained(model).into_iter().find(|entry| name == entry.file)
 }
 
 #[cfg(feature = "fetch")]

@@ -2,8 +2,7 @@
 
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
-use image::{Rgb, RgbImage};
-use kiln_data::{Dataset, Pixels, Sample};
+use kiln_data::{Dataset, Sample};
 use kiln_metrics::{best, ranking, softmax};
 use kiln_models::{Classifier, summarize, trace};
 use kiln_viz as viz;
@@ -116,7 +115,7 @@ impl Ended<'_> {
                 let Some(predicted) = best(row) else { continue };
                 let confidence = softmax(row)[predicted];
                 let card = || {
-                    let image = picture(&sample.pixels);
+                    let image = sample.pixels.to_rgb();
                     let [predicted, truth] =
                         [predicted, sample.label].map(|i| &self.state.classes[i]);
                     viz::Card::prediction(image, predicted, truth, confidence)
@@ -170,7 +169,7 @@ impl Ended<'_> {
                 Some(viz::Step { name, kind: layer.kind.into(), maps, shape })
             })
             .collect();
-        run.specimen = Some(picture(&sample.pixels));
+        run.specimen = Some(sample.pixels.to_rgb());
         Ok(())
     }
 }
@@ -244,17 +243,4 @@ fn forward<N: Classifier>(
     }
     let images = TensorData::new(images, recipe.input(samples.len()));
     Ok(network.forward(Tensor::from_data(images, device)))
-}
-
-/// An image as a person sees it.
-fn picture(pixels: &Pixels) -> RgbImage {
-    let Pixels { width, height, channels, data } = pixels;
-    RgbImage::from_fn(*width as u32, *height as u32, |x, y| {
-        let at = (y as usize * width + x as usize) * channels;
-        if *channels == 1 {
-            Rgb([data[at]; 3])
-        } else {
-            Rgb([data[at], data[at + 1], data[at + 2]])
-        }
-    })
 }

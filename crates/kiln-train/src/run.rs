@@ -53,7 +53,7 @@ pub(crate) fn start<R: Registry>(
     device.seed(identity::mix(recipe.seed, 0));
     let network = identity::by_path(registry.build(&recipe.model, &recipe.options, &device)?);
     let Some(named) = &recipe.weights else { return Ok(network) };
-    let file = published::file(&recipe.model, named, observer)?;
+    let file = published::file(registry, &recipe.model, named, observer)?;
 
     let keys = registry.keys(&recipe.model);
     let (network, report) = weights::load_backbone(network, &file, keys)?;

@@ -115,10 +115,21 @@ fn datasets(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-fn changelog(tree: &Tree) -> Option<Finding> {
-    let unreleased =
-        tree.text("CHANGELOG.md").is_some_and(|text| text.contains("\n## [Unreleased]"));
-    (!unreleased).then(|| Finding::file("CHANGELOG.md", "no section `## [Unreleased]`"))
+/// There is a place for what comes next, and each family of networks has its line.
+fn changelog(tree: &Tree) -> Vec<Finding> {
+    let text = tree.text("CHANGELOG.md").unwrap_or_default();
+    let mut findings = Vec::new();
+    if !text.contains("\n## [Unreleased]") {
+        findings.push(Finding::file("CHANGELOG.md", "no section `## [Unreleased]`"));
+    }
+    for folder in tree.folders("models/") {
+        let code = format!("`models/{folder}`");
+        if !text.contains(&code) {
+            let message = format!("no line names the family {code}; say what it brought");
+            findings.push(Finding::file("CHANGELOG.md", message));
+        }
+    }
+    findings
 }
 
 #[cfg(test)]
@@ -133,7 +144,7 @@ mod tests {
         ("crates/kiln-models/src/zoo.rs", "        line(\"lenet5\", LeNet5Config::new(),\n"),
         ("datasets/mnist/README.md", ""),
         ("datasets/mnist/dataset.toml", ""),
-        ("CHANGELOG.md", "# Changes\n\n## [Unreleased]\n"),
+        ("CHANGELOG.md", "# Changes\n\n## [Unreleased]\n\n- LeNet-5 (`models/lenet5`).\n"),
     ];
 
     fn without(path: &str) -> Vec<Finding> {
@@ -181,6 +192,12 @@ mod tests {
             found.len() == 1 && found[0].message.contains("vgg16_bn") && found[0].line == 3,
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_family_has_its_line_in_the_changelog() {
+        let found = with("CHANGELOG.md", "# Changes\n\n## [Unreleased]\n\n- LeNet-5.\n");
+        assert!(found.len() == 1 && found[0].message.contains("`models/lenet5`"), "{found:?}");
     }
 
     #[test]

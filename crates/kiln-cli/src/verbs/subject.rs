@@ -34,7 +34,7 @@ pub fn subject(
             None => Weights::Random,
             Some(named) if named == Path::new(PRETRAINED) => {
                 let mut progress = Progress::new(output, String::new());
-                Weights::Published(Published::fetch(text, &mut progress)?)
+                Weights::Published(Published::fetch(&Zoo, text, &mut progress)?)
             }
             Some(file) => Weights::File(file.to_owned()),
         };

@@ -1,7 +1,7 @@
 //! Images small enough for a sheet that holds many.
 
+use image::RgbImage;
 use image::imageops::thumbnail as shrink;
-use image::{Rgb, RgbImage};
 use kiln::data::Pixels;
 
 /// No side is longer, in pixels: twice what a card shows.
@@ -9,12 +9,7 @@ const SIDE: usize = 384;
 
 /// Pixels as a picture in colours, shrunk if it is large; small ones keep every pixel.
 pub fn thumbnail(pixels: &Pixels) -> RgbImage {
-    let channels = pixels.channels;
-    let image = RgbImage::from_fn(pixels.width as u32, pixels.height as u32, |x, y| {
-        let at = (y as usize * pixels.width + x as usize) * channels;
-        let value = |channel: usize| pixels.data.get(at + channel.min(channels - 1)).copied();
-        Rgb([0, 1, 2].map(|channel| value(channel).unwrap_or(0)))
-    });
+    let image = pixels.to_rgb();
     let longer = pixels.width.max(pixels.height);
     if longer <= SIDE {
         return image;

@@ -159,14 +159,15 @@ impl Backward<Flex, 1> for GlobalStep {
             let (pixels, factor) = (height * width, 1.0 / (height * width) as f32);
             let mut out = Buffer::new(batch * pixels * channels);
             let target = Shared::new(out.pointer());
-            let grad = grad.data();
+            // A view of some channels of a wider gradient, behind a concatenation, has pixels further apart.
+            let (step, grad) = (grad.step, grad.data());
             for_ranges(batch * pixels, channels, |range| {
                 for pixel in range {
                     // SAFETY: the pixel lies within the buffer and is this task's alone.
                     let to = unsafe {
                         std::slice::from_raw_parts_mut(target.get().add(pixel * channels), channels)
                     };
-                    for (value, g) in to.iter_mut().zip(&grad[pixel / pixels * channels..]) {
+                    for (value, g) in to.iter_mut().zip(&grad[pixel / pixels * step..]) {
                         *value = g * factor;
                     }
                 }

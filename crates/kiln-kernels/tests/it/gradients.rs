@@ -192,6 +192,100 @@ fn a_view_of_a_concatenations_gradient_serves_a_convolution() {
 }
 
 #[test]
+fn a_view_of_a_concatenations_gradient_serves_every_operation_before_it() {
+    // Each part's gradient is some channels of a wider map: an operation that takes its pixels for neighbours is wrong.
+    let (x, s) = (leaf([3, 5, 6, 7]), leaf([3, 5, 1, 1]));
+    let (d, t) = (leaf([5, 1, 3, 3]), leaf([5, 4, 2, 2]));
+    let (gamma, beta) = (leaf([5, 1, 1, 1]), leaf([5, 1, 1, 1]));
+    let (global, r, wide) = (
+        || module::adaptive_avg_pool2d(x.clone(), [1, 1]),
+        || activation::relu(x.clone()),
+        || x.clone() * 0.5,
+    );
+    assert_same_gradients(
+        &[&x],
+        kiln_kernels::concat_channels(vec![
+            kiln_kernels::global_avg_pool(x.clone()),
+            kiln_kernels::global_avg_pool(r()),
+        ]),
+        Tensor::cat(vec![global(), module::adaptive_avg_pool2d(r(), [1, 1])], 1),
+    );
+
+    let max = || MaxPoolOptions::new([3, 3]).with_stride([1, 1]).with_padding([1, 1]);
+    let average = || AvgPoolOptions::new([3, 3]).with_stride([1, 1]).with_padding([1, 1]);
+    let turned = || ConvTransposeOptions::new([1; 2], [0, 0], [0, 0], [1, 1], 1);
+    let normed = || {
+        let [gamma, beta] = [&gamma, &beta].map(|t| t.clone().reshape([5]));
+        kiln_kernels::batch_norm_train(x.clone(), gamma, beta, 1e-5, Activation::Relu, None).0
+    };
+    // Ours, burn's, what it is joined with, and the leaves.
+    type Make<'a> = &'a dyn Fn() -> Tensor<4>;
+    let cases: [(Make<'_>, Make<'_>, Make<'_>, Vec<&Tensor<4>>); 8] = [
+        (&|| kiln_kernels::global_avg_pool(x.clone()), &global, &|| s.clone() * 2.0, vec![&x, &s]),
+        (
+            &|| kiln_kernels::max_pool2d(x.clone(), max()),
+            &|| module::max_pool2d(x.clone(), max()),
+            &wide,
+            vec![&x],
+        ),
+        (
+            &|| kiln_kernels::avg_pool2d(x.clone(), average()),
+            &|| module::avg_pool2d(x.clone(), average()),
+            &wide,
+            vec![&x],
+        ),
+        (
+            &|| kiln_kernels::add(x.clone(), wide(), Activation::Relu),
+            &|| activation::relu(x.clone() + wide()),
+            &wide,
+            vec![&x],
+        ),
+        (
+            &|| kiln_kernels::activate(x.clone(), Activation::Tanh),
+            &|| activation::tanh(x.clone()),
+            &wide,
+            vec![&x],
+        ),
+        (
+            &|| {
+                let act = Activation::Relu;
+                kiln_kernels::scale_channels(x.clone(), s.clone(), Some(wide()), act)
+            },
+            &|| activation::relu(x.clone() * s.clone() + wide()),
+            &wide,
+            vec![&x, &s],
+        ),
+        (
+            &|| {
+                let options = conv(1, 1, 5);
+                kiln_kernels::conv2d(x.clone(), d.clone(), None, options, Activation::Relu, None)
+            },
+            &|| activation::relu(module::conv2d(x.clone(), d.clone(), None, conv(1, 1, 5))),
+            &wide,
+            vec![&x, &d],
+        ),
+        (
+            &|| {
+                let act = Activation::Tanh;
+                kiln_kernels::conv_transpose2d(x.clone(), t.clone(), None, turned(), act)
+            },
+            &|| activation::tanh(module::conv_transpose2d(x.clone(), t.clone(), None, turned())),
+            &|| t.clone().mean().reshape([1, 1, 1, 1]).expand([3, 2, 7, 8]),
+            vec![&x, &t],
+        ),
+    ];
+    for (ours, burns, other, leaves) in cases {
+        let join = |maps| kiln_kernels::concat_channels(maps);
+        let cat = |maps| Tensor::cat(maps, 1);
+        assert_same_gradients(&leaves, join(vec![ours(), other()]), cat(vec![burns(), other()]));
+        assert_same_gradients(&leaves, join(vec![other(), ours()]), cat(vec![other(), burns()]));
+    }
+    let leaves = [&x, &gamma, &beta];
+    let maps = || vec![wide(), normed()];
+    assert_same_gradients(&leaves, kiln_kernels::concat_channels(maps()), Tensor::cat(maps(), 1));
+}
+
+#[test]
 fn transposed_convolution_has_burns_gradients() {
     for (stride, groups) in [(1, 1), (2, 2), (3, 1)] {
         let options = || ConvTransposeOptions::new([stride; 2], [1, 1], [0, 0], [1, 1], groups);

@@ -313,3 +313,12 @@ fn half_precision_falls_back_to_burn() {
     assert_eq!(y.dtype(), DType::F16);
     y.into_data().assert_eq(&burns.into_data(), true);
 }
+
+#[test]
+#[should_panic(expected = "the residual must have the map's shape")]
+fn batch_norm_refuses_a_residual_that_has_as_many_pixels_in_another_shape() {
+    let vector = || random([4]);
+    let (x, turned) = (random([1, 4, 2, 3]), random([1, 4, 3, 2]));
+    let identity = Activation::Identity;
+    let _ = kiln_kernels::batch_norm_train(x, vector(), vector(), 1e-5, identity, Some(turned));
+}

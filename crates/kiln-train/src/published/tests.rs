@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::{Silent, Subject};
-use kiln_models::weights;
+use kiln_models::{Architecture, Entry, Options, Zoo, weights};
 use kiln_testkit::device;
 
 #[test]
 fn images_are_prepared_as_the_weights_expect() {
-    let preprocess = preprocess(best("resnet50").unwrap());
+    let preprocess = preprocess(best(&Zoo, "resnet50").unwrap());
     assert_eq!((preprocess.resize, preprocess.height, preprocess.width), (232, 224, 224));
     assert_eq!(preprocess.mean, [0.485, 0.456, 0.406]);
     preprocess.check().unwrap();
@@ -16,7 +16,8 @@ fn images_are_prepared_as_the_weights_expect() {
 
 #[test]
 fn a_published_file_is_known_by_its_name() {
-    let called = |model, file: &str| called(model, Path::new(file)).map(|entry| entry.version);
+    let called =
+        |model, file: &str| called(&Zoo, model, Path::new(file)).map(|entry| entry.version);
     assert_eq!(called("resnet50", "downloads/resnet50-0676ba61.pth"), Some(1));
     assert_eq!(called("resnet50", "resnet50-11ad3fa6.pth"), Some(2));
     assert_eq!(called("resnet50", "mine.pth"), None);
@@ -25,10 +26,44 @@ fn a_published_file_is_known_by_its_name() {
 
 #[test]
 fn a_model_without_published_weights_names_those_that_have_some() {
-    let error = Published::fetch("lenet5", &mut Silent).unwrap_err();
+    let error = Published::fetch(&Zoo, "lenet5", &mut Silent).unwrap_err();
     let message = error.to_string();
     assert!(error.is_wrong_use() && message.contains("`lenet5`"), "{message}");
     assert!(message.contains("resnet50") && !message.contains("xception"), "{message}");
+}
+
+/// Somebody's own networks, one of which has the name of a published one.
+struct Mine;
+
+impl Registry for Mine {
+    type Network = Architecture;
+
+    fn entries(&self) -> &[Entry] {
+        Zoo.entries()
+    }
+
+    fn defaults(&self, name: &str) -> Result<Options, kiln_models::Error> {
+        Zoo.defaults(name)
+    }
+
+    fn build(
+        &self,
+        name: &str,
+        options: &Options,
+        device: &burn::prelude::Device,
+    ) -> Result<Architecture, kiln_models::Error> {
+        Zoo.build(name, options, device)
+    }
+}
+
+#[test]
+fn another_registrys_network_has_no_published_weights_for_its_name() {
+    let error = Published::fetch(&Mine, "resnet50", &mut Silent).unwrap_err();
+    assert!(matches!(error, Error::NotPublished { ref known, .. } if known.is_empty()), "{error}");
+    let file = Path::new("resnet50-0676ba61.pth");
+    assert!(called(&Mine, "resnet50", file).is_none() && called(&Zoo, "resnet50", file).is_some());
+    let weights = Weights::File(file.to_owned());
+    assert!(weights.published(&Mine, "resnet50").is_none());
 }
 
 #[cfg(feature = "fetch")]
@@ -53,7 +88,7 @@ mod download {
         let hash = Sha256::digest(&bytes);
         let start: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         let name = format!("lenet5-{start}.pth").leak();
-        let entry = Pretrained { model: "lenet5", file: name, ..*best("resnet18").unwrap() };
+        let entry = Pretrained { model: "lenet5", file: name, ..*best(&Zoo, "resnet18").unwrap() };
         (bytes, Box::leak(Box::new(entry)))
     }
 

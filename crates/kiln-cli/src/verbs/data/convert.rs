@@ -1,11 +1,9 @@
 //! `kiln data convert`: a classification set as image files, one folder per class.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use image::{GrayImage, RgbImage};
-use kiln::data::Pixels;
 use serde_json::json;
 
 use super::info;
@@ -77,7 +75,9 @@ impl Convert {
                             splits.classes.get(sample.label).map_or("unknown", String::as_str);
                         let folder = out.join(split).join(folder_name(class));
                         let file = folder.join(format!("{index:05}.png"));
-                        save(&sample.pixels, &file)?;
+                        sample.pixels.to_image().save(&file).map_err(|error| {
+                            Failure::failed(format!("{}: {error}", file.display()))
+                        })?;
                         written += 1;
                     }
                     Err(error) => errors.push((part.name(index), error.to_string())),
@@ -110,18 +110,4 @@ fn folder_name(class: &str) -> String {
         .map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '-' } else { c })
         .collect();
     if name.starts_with('.') { name.replacen('.', "-", 1) } else { name }
-}
-
-fn save(pixels: &Pixels, file: &Path) -> Result<(), Failure> {
-    let Pixels { width, height, channels, data } = pixels;
-    let (width, height) = (*width as u32, *height as u32);
-    let saved = match channels {
-        1 => GrayImage::from_raw(width, height, data.clone()).map(|image| image.save(file)),
-        _ => RgbImage::from_raw(width, height, data.clone()).map(|image| image.save(file)),
-    };
-    match saved {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(Failure::failed(format!("{}: {error}", file.display()))),
-        None => Err(Failure::failed(format!("{}: the sample has no such size", file.display()))),
-    }
 }

@@ -38,8 +38,7 @@ pub fn write(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Failure
     let failed = |path: &Path, error: io::Error| Failure::file(path, &error);
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     for (name, text) in TABLES.into_iter().zip([table(seen), format!("{object:#}\n")]) {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|error| failed(&path, error))?;
+        kiln::train::write_atomically(&folder.join(name), text.as_bytes())?;
     }
 
     // Of an earlier call with more images, sheets would stay that belong to nothing.

@@ -1,7 +1,6 @@
 //! `kiln train --seeds`: the same recipe with several seeds, and what they have in common.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use kiln::metrics::Spread;
@@ -106,11 +105,7 @@ impl Runs<'_> {
             writeln!(lines, "{seed},{metrics},{seconds:.2},{stopped}").expect("a string grows");
         }
         for (name, text) in [(LINES, lines), (SUMMARY, format!("{:#}\n", self.object()))] {
-            // A reader sees the old file or the new one.
-            let (path, fresh) = (self.out.join(name), self.out.join(format!(".{name}.new")));
-            fs::write(&fresh, text)
-                .and_then(|()| fs::rename(&fresh, &path))
-                .map_err(|error| Failure::file(&path, &error))?;
+            kiln::train::write_atomically(&self.out.join(name), text.as_bytes())?;
         }
         Ok(())
     }
