@@ -81,7 +81,7 @@ impl Subject {
                 let mut note = None;
                 if let Some(file) = weights.file() {
                     let report;
-                    (network, report) = weights::load(network, file, registry.keys(name))?;
+                    (network, report) = weights::load(network, file, registry.keys(name, &merged)?)?;
                     let report = report.exact(file)?;
                     note = (!report.left_out.is_empty())
                         .then(|| format!("{}: {report}", file.display()));

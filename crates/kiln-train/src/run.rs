@@ -55,7 +55,7 @@ pub(crate) fn start<R: Registry>(
     let Some(named) = &recipe.weights else { return Ok(network) };
     let file = published::file(&recipe.model, named, observer)?;
 
-    let keys = registry.keys(&recipe.model);
+    let keys = registry.keys(&recipe.model, &recipe.options)?;
     let (network, report) = weights::load_backbone(network, &file, keys)?;
     let anew = if report.is_exact() { "" } else { "; these parts of the head start anew" };
     observer.event(Event::Note(&format!("{}: {report}{anew}", file.display())));

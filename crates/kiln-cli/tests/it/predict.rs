@@ -163,7 +163,8 @@ fn tensors_of_a_file_that_a_network_has_no_use_for_are_told() {
     let device = kiln::burn::tensor::Device::default();
     let options = serde_json::json!({ "aux": true });
     let network = Zoo.build("googlenet", options.as_object().unwrap(), &device).unwrap();
-    weights::export(&network, &file, Zoo.keys("googlenet")).unwrap();
+    let keys = Zoo.keys("googlenet", options.as_object().unwrap()).unwrap();
+    weights::export(&network, &file, keys).unwrap();
     let image = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
     let call = ["predict", "googlenet", "--weights", text(&file), text(&image)];
     let output = kiln(call).output().unwrap();

@@ -48,7 +48,7 @@ mod download {
         let file = folder.path().join("lenet5.pth");
         let defaults = Zoo.defaults("lenet5").unwrap();
         let network = Zoo.build("lenet5", &defaults, &device()).unwrap();
-        weights::export(&network, &file, Zoo.keys("lenet5")).unwrap();
+        weights::export(&network, &file, Zoo.keys("lenet5", &Default::default()).unwrap()).unwrap();
         let bytes = fs::read(file).unwrap();
         let hash = Sha256::digest(&bytes);
         let start: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -102,9 +102,9 @@ mod download {
 
         let weights = Weights::Published(Published { entry, file: file.clone() });
         let network = Zoo.build("lenet5", &Zoo.defaults("lenet5").unwrap(), &device()).unwrap();
-        let read = weights::load_exact(network, weights.file().unwrap(), Zoo.keys("lenet5"));
+        let read = weights::load_exact(network, weights.file().unwrap(), Zoo.keys("lenet5", &Default::default()).unwrap());
         let again = cache.path().join("again.pth");
-        weights::export(&read.unwrap(), &again, Zoo.keys("lenet5")).unwrap();
+        weights::export(&read.unwrap(), &again, Zoo.keys("lenet5", &Default::default()).unwrap()).unwrap();
         assert!(fs::read(again).unwrap() == *content);
     }
 
@@ -150,7 +150,7 @@ fn write(model: &str, changes: &[(&str, serde_json::Value)], file: &Path) {
         options.insert((*key).to_owned(), value.clone());
     }
     let network = Zoo.build(model, &options, &device()).unwrap();
-    weights::export(&network, file, Zoo.keys(model)).unwrap();
+    weights::export(&network, file, Zoo.keys(model, &options).unwrap()).unwrap();
 }
 
 #[test]
