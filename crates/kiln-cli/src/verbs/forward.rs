@@ -7,11 +7,12 @@ use clap::Args;
 use kiln::burn::tensor::{DType, Tensor, TensorData};
 use kiln::models::weights::{read_tensors, tensor_types, write_tensors};
 use kiln::models::{Classifier, Zoo};
+use kiln::train::Use;
 use serde_json::json;
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
-use crate::memory::{self, Purpose};
+use crate::memory;
 use crate::numbers::shape;
 use crate::output::Output;
 use crate::target::Force;
@@ -76,7 +77,7 @@ impl Forward {
             failure.hint(format!("{} holds the tensor `input`", self.input.display()))
         })?;
         ready.network.check_input(image)?;
-        memory::check(model, &ready.network, size, Purpose::Infer, &opened)?;
+        memory::check(model, &ready.network, size, Use::Infer, &opened)?;
 
         let scores = ready.network.forward(Tensor::from_data(values, device));
         let dims = scores.dims();
