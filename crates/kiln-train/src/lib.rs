@@ -36,6 +36,6 @@ pub use optimizer::{Algorithm, Optimizer};
 pub use plan::{Plan, plan};
 pub use predict::{Each, Prediction, predict};
 pub use published::{PRETRAINED, Published, Weights};
-pub use recipe::{LARGEST_SEED, Loss, MOST_EPOCHS, Reading, Recipe, Stop, recipes};
+pub use recipe::{LARGEST_BATCH, LARGEST_SEED, Loss, MOST_EPOCHS, Reading, Recipe, Stop, recipes};
 pub use schedule::{Curve, Schedule};
 pub use train::{Job, Outcome, Stopped, train};

@@ -169,5 +169,5 @@ fn published_weights_bring_their_images_and_names() {
     assert_eq!((published.preprocess.resize, published.preprocess.std[2]), (256, 0.225));
     assert_eq!((published.dataset.as_str(), published.classes.len()), ("imagenet", 1000));
     assert_eq!(published.classes[1], "goldfish");
-    assert_eq!(load("mine.pth").preprocess.resize, 0);
+    assert_eq!(load("mine.pth").preprocess.resize, 256);
 }
