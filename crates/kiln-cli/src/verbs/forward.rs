@@ -17,7 +17,7 @@ use crate::numbers::shape;
 use crate::output::Output;
 use crate::target::Force;
 use crate::verbs::bench::peak_memory;
-use crate::verbs::subject::{input_size, is_model, subject};
+use crate::verbs::subject::{Settings, input_size, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln forward lenet5 --weights lenet5.safetensors --input x.safetensors --output y.safetensors
@@ -66,7 +66,8 @@ impl Forward {
         }
         self.force.file(&self.output)?;
         let (values, size) = read_input(&self.input)?;
-        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        let subject =
+            subject(&self.subject, self.weights.as_deref(), &Settings::options(&self.set), output)?;
         let opened = self.device.open()?;
         let device = &opened.device;
         let ready = subject.load(&Zoo, device)?;
