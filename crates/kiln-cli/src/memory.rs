@@ -3,29 +3,17 @@
 
 use std::fs;
 
-use kiln::burn::tensor::Device;
-use kiln::models::{Classifier, Registry, Row, Zoo, parameters, summarize};
-use kiln::train::Job;
+use kiln::models::{Classifier, Registry, Zoo};
+use kiln::train::{Job, Memory, Use};
 
 use crate::device::Opened;
 use crate::errors::Failure;
 use crate::numbers::{bytes, plural, shape};
 
-/// Bytes of a number.
-const NUMBER: f64 = 4.0;
 /// No layer that we know makes more of its images than this; where so much fits, nobody needs to look closer.
 const GROWTH: f64 = 256.0;
 /// Taken for the memory where the system doesn't tell: no machine that kiln runs on has more.
 const UNKNOWN: f64 = (1_u64 << 40) as f64;
-
-/// What is done with the images.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Purpose {
-    /// The forward pass: a layer's output is gone when the next one has read it.
-    Infer,
-    /// Forward and backward: every layer's output stays, and each parameter has a gradient and a moment.
-    Train,
-}
 
 /// Refuses `images`, `[batch, channels, height, width]`, that can't fit with the network called `model`.
 ///
@@ -39,11 +27,11 @@ pub fn check<N: Classifier>(
     model: &str,
     network: &N,
     images: [usize; 4],
-    purpose: Purpose,
+    purpose: Use<'_>,
     on: &Opened,
 ) -> Result<(), Failure> {
     let limit = limit();
-    let need = need(model, network, images, purpose, on, limit);
+    let need = need(model, network, images, purpose, on, limit)?;
     if need <= limit {
         return Ok(());
     }
@@ -72,7 +60,7 @@ pub fn check_job(job: &Job, on: &Opened) -> Result<(), Failure> {
         return Ok(());
     };
     let check = |batch| {
-        check(&recipe.model, &network, recipe.input(batch), Purpose::Train, on)
+        check(&recipe.model, &network, recipe.input(batch), Use::Train(recipe), on)
             .map_err(|failure| failure.hint("lower batch_size, or preprocess.height and .width"))
     };
     if check(recipe.batch_size).is_ok() {
@@ -87,47 +75,25 @@ pub fn check_job(job: &Job, on: &Opened) -> Result<(), Failure> {
 fn need<N: Classifier>(
     model: &str,
     network: &N,
-    [batch, channels, height, width]: [usize; 4],
-    purpose: Purpose,
+    images: [usize; 4],
+    purpose: Use<'_>,
     on: &Opened,
     limit: f64,
-) -> f64 {
-    let pixels = height as f64 * width as f64;
-    let images = NUMBER * batch as f64 * channels as f64 * pixels;
-    let copies = if purpose == Purpose::Train { 3.0 } else { 1.0 };
-    let size = |sides: &[usize]| NUMBER * sides.iter().map(|&side| side as f64).product::<f64>();
-    let weights: f64 = parameters(network).iter().map(|parameter| size(&parameter.shape)).sum();
-    let known = images + if on.backend.is_cpu() { copies * weights } else { 0.0 };
+) -> Result<f64, kiln::train::Error> {
+    let known = Memory::without_maps(network, images, purpose)?;
     // What a GPU holds is not this memory's affair.
-    if known > limit || known + GROWTH * images <= limit || !on.backend.is_cpu() {
-        return known;
+    if !on.backend.is_cpu() {
+        return Ok(known.images);
     }
-
+    if known.total() > limit || known.total() + GROWTH * known.images <= limit {
+        return Ok(known.total());
+    }
+    let [_, _, height, width] = images;
     let [_, usual_height, usual_width] =
         Zoo.entry(model).map_or([0, height, width], |entry| entry.input);
-    let small = [channels, height.min(usual_height), width.min(usual_width)];
-    let device: &Device = &on.device;
-    let Ok(summary) = summarize(network, small, device) else { return known };
-    let growth = pixels / (small[1] as f64 * small[2] as f64);
-    let maps: Vec<f64> = summary
-        .layers
-        .iter()
-        .filter(|row| !row.output.is_empty())
-        .map(|row| size(&row.output) * batch as f64 * if is_map(row) { growth } else { 1.0 })
-        .collect();
-    known
-        + match purpose {
-            Purpose::Train => maps.iter().sum(),
-            Purpose::Infer => maps
-                .windows(2)
-                .map(|pair| pair.iter().sum())
-                .fold(0.0, |most: f64, pair: f64| most.max(pair)),
-        }
-}
-
-/// Whether the output of a layer grows with the image.
-fn is_map(row: &Row) -> bool {
-    matches!(row.output[..], [_, height, width] if height * width > 1)
+    let small = [height.min(usual_height), width.min(usual_width)];
+    let need = Memory::of(network, images, purpose, small, &on.device);
+    Ok(need.map_or(known.total(), |need| need.total()))
 }
 
 /// Bytes that this process can get, as far as the system tells.
@@ -176,18 +142,15 @@ mod tests {
 
     #[cfg(feature = "flex")]
     #[test]
-    fn maps_grow_with_the_image_and_stay_for_training_only() {
+    fn maps_grow_with_the_image() {
         let opened = crate::device::open(crate::device::Choice::Cpu).unwrap();
-        let network =
-            Zoo.build("lenet5", &Zoo.defaults("lenet5").unwrap(), &opened.device).unwrap();
-        let need = |purpose| {
-            need("lenet5", &network, [1000, 1, 28, 28], purpose, &opened, f64::from(1 << 22))
+        let network = Zoo.build("cnn", &Zoo.defaults("cnn").unwrap(), &opened.device).unwrap();
+        let need = |side| {
+            let images = [1000, 1, side, side];
+            need("cnn", &network, images, Use::Infer, &opened, f64::from(1 << 28)).unwrap()
         };
-        let weights = 61_750.0;
-        // 28×28 pixels; c1 and s2 are the largest pair of neighbours.
-        let infer = 4.0 * (weights + 1000.0 * (784.0 + 6.0 * (784.0 + 196.0)));
-        assert_eq!(need(Purpose::Infer), infer);
-        let all = 4704.0 + 1176.0 + 1600.0 + 400.0 + 120.0 + 84.0 + 10.0;
-        assert_eq!(need(Purpose::Train), 4.0 * (3.0 * weights + 1000.0 * (784.0 + all)));
+        let weights = 4.0 * 1_413_834.0;
+        let ratio = (need(56) - weights) / (need(28) - weights);
+        assert!((3.9..4.1).contains(&ratio), "{ratio}");
     }
 }

@@ -17,19 +17,12 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
+use crate::weights::keys::kept;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds, error};
 
-/// Names of the parameters in a PyTorch module that counts its convolutions from 1.
+/// Names of the parameters in a PyTorch module that counts its convolutions from 1 and calls the last one `head`.
 pub const KEYS: &Keys =
     &[("conv{n+1}", "convs.{n}.conv"), ("bn{n+1}", "convs.{n}.norm"), ("head", "head.conv")];
-
-/// [`KEYS`] for `darknet-tiny`, where the last convolution is number 16.
-pub const TINY_KEYS: &Keys =
-    &[("conv16", "head.conv"), ("conv{n+1}", "convs.{n}.conv"), ("bn{n+1}", "convs.{n}.norm")];
-
-/// [`KEYS`] for `darknet19`, where the last convolution is number 19.
-pub const DARKNET19_KEYS: &Keys =
-    &[("conv19", "head.conv"), ("conv{n+1}", "convs.{n}.conv"), ("bn{n+1}", "convs.{n}.norm")];
 
 /// Side of the images that it is trained on, in pixels.
 const SIDE: usize = 224;
@@ -88,13 +81,13 @@ impl DarknetConfig {
         ])
     }
 
-    /// How PyTorch names the parameters; the last convolution's number depends on the depth.
+    /// How a PyTorch module names the parameters that counts its convolutions from 1. The last one, which has the scores,
+    /// has the next number or is called `head`.
     pub fn keys(&self) -> &'static Keys {
-        match self.stages.iter().map(Vec::len).sum() {
-            15 => TINY_KEYS,
-            18 => DARKNET19_KEYS,
-            _ => KEYS,
-        }
+        let last = self.stages.iter().map(Vec::len).sum::<usize>() + 1;
+        let last = format!("conv{last}");
+        let rows = [(&*last, "head.conv")].into_iter().chain(KEYS.iter().copied());
+        kept(rows.map(|(there, here)| (there.to_owned(), here.to_owned())).collect())
     }
 
     /// Initializes the network on `device`.
@@ -218,7 +211,7 @@ mod tests {
         let golden = Golden::open("darknet");
         let model = small().init(&device());
 
-        let (model, report) = weights::load(model, &golden.path(), KEYS).unwrap();
+        let (model, report) = weights::load(model, &golden.path(), small().keys()).unwrap();
 
         assert!(report.missing.is_empty() && report.misshapen.is_empty(), "{report}");
         assert_eq!(report.unexpected, ["input", "output"]);

@@ -64,11 +64,15 @@ pub trait Registry {
     fn build(&self, name: &str, options: &Options, device: &Device)
     -> Result<Self::Network, Error>;
 
-    /// How PyTorch's names of the parameters of network `name` are spelt here; see
+    /// How PyTorch's names of the parameters of network `name`, with `options` over its defaults, are spelt here; see
     /// [`weights::load`](crate::weights::load). None, unless the registry says otherwise.
-    fn keys(&self, name: &str) -> &'static Keys {
-        let _ = name;
-        &[]
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build): names may count layers, of which the options decide.
+    fn keys(&self, name: &str, options: &Options) -> Result<&'static Keys, Error> {
+        let _ = (name, options);
+        Ok(&[])
     }
 
     /// The weights published for the network `name`, best last: what `pretrained` means. None,
@@ -374,12 +378,50 @@ mod tests {
     fn foreign_names_lead_back_to_their_own_parameters() {
         use keys::{Direction::*, translate};
         for_each(|entry, device| {
-            let model = Zoo.build(entry.name, &tiny(entry.name), device).unwrap();
-            for parameter in parameters(&model) {
-                let there = translate(&parameter.path, Zoo.keys(entry.name), There);
-                assert_eq!(translate(&there, Zoo.keys(entry.name), Here), parameter.path);
+            for options in both(entry.name) {
+                let model = Zoo.build(entry.name, &options, device).unwrap();
+                let keys = Zoo.keys(entry.name, &options).unwrap();
+                for parameter in parameters(&model) {
+                    let there = translate(&parameter.path, keys, There);
+                    assert_eq!(translate(&there, keys, Here), parameter.path);
+                }
             }
         });
+    }
+
+    #[test]
+    fn foreign_numbers_follow_the_options() {
+        use keys::{Direction::There, translate};
+        let named = |name: &str, options: serde_json::Value, here: &str| {
+            translate(here, Zoo.keys(name, options.as_object().unwrap()).unwrap(), There)
+        };
+        // torch counts convolutions, norms, rectifiers and pools, one after the other.
+        let last = "stages.4.0.conv.weight";
+        assert_eq!(
+            named("vgg11", json!({ "depths": [1, 1, 1, 1, 1] }), last),
+            "features.12.weight"
+        );
+        assert_eq!(
+            named("vgg16", json!({ "depths": [2, 2, 3, 3, 1] }), last),
+            "features.24.weight"
+        );
+        let normed = json!({ "depths": [1, 1, 1, 1, 1], "norm": "Batch" });
+        assert_eq!(named("vgg16", normed.clone(), last), "features.16.weight");
+        assert_eq!(named("vgg16", normed, "stages.4.0.norm.gamma"), "features.17.gamma");
+        let plain = json!({ "depths": [1, 1, 1, 1, 1], "norm": "None" });
+        assert_eq!(named("vgg16_bn", plain, last), "features.12.weight");
+        // darknet counts its convolutions, the last of which has the scores.
+        let head = "head.conv.weight";
+        assert_eq!(named("darknet-tiny", json!({}), head), "conv16.weight");
+        assert_eq!(named("darknet19", json!({}), head), "conv19.weight");
+        let stages = json!({ "stages": [[4], [6, 3, 6], [8]] });
+        assert_eq!(named("darknet19", stages.clone(), head), "conv6.weight");
+        assert_eq!(named("darknet-tiny", stages, "convs.4.conv.weight"), "conv5.weight");
+
+        assert!(Zoo.keys("vgg16", json!({ "deths": 1 }).as_object().unwrap()).is_err());
+        // A table that was made once is not made again: it stays for as long as the program runs.
+        let keys = |width| Zoo.keys("vgg16", json!({ "width": width }).as_object().unwrap());
+        assert!(std::ptr::eq(keys(8).unwrap(), keys(16).unwrap()));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
+use crate::weights::keys::kept;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
 
 /// Side of the map that the dense layers see, in pixels.
@@ -96,15 +97,11 @@ impl VggConfig {
     /// They number every layer, so they depend on the depths. Each call leaves a table of a few
     /// hundred bytes in memory for good.
     pub fn keys(&self) -> &'static Keys {
-        let mut rows: Vec<(&str, &str)> = vec![
-            ("classifier.0", "head.layers.0.linear"),
-            ("classifier.3", "head.layers.1.linear"),
-            ("classifier.6", "head.layers.2.linear"),
-        ];
-        let mut row = |layer: usize, here: String| {
-            let there: &str = format!("features.{layer}").leak();
-            rows.push((there, here.leak()));
-        };
+        let head = [0, 3, 6].into_iter().enumerate();
+        let mut rows: Vec<_> = head
+            .map(|(n, layer)| (format!("classifier.{layer}"), format!("head.layers.{n}.linear")))
+            .collect();
+        let mut row = |layer: usize, here| rows.push((format!("features.{layer}"), here));
         let mut layer = 0;
         for (stage, &depth) in self.depths.iter().enumerate() {
             for block in 0..depth {
@@ -118,7 +115,7 @@ impl VggConfig {
             }
             layer += 1; // the pool
         }
-        rows.leak()
+        kept(rows)
     }
 
     /// Initializes the network on `device`.

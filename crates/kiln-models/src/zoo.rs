@@ -30,7 +30,7 @@ use crate::{
 pub struct Zoo;
 
 /// A configuration that the zoo can list: its fields are the network's options.
-trait Family: Config + Send + Sync + 'static {
+trait Family: Config + Clone + Send + Sync + 'static {
     /// How PyTorch's names of the parameters are spelt here.
     fn keys(&self) -> &'static Keys;
 
@@ -230,11 +230,12 @@ static ENTRIES: LazyLock<Vec<Entry>> =
     LazyLock::new(|| LINES.iter().map(|line| line.entry).collect());
 
 type Build = dyn Fn(&Options, &Device) -> Result<Architecture, Error> + Send + Sync;
+type KeysOf = dyn Fn(&Options) -> Result<&'static Keys, Error> + Send + Sync;
 
 /// One network of the zoo.
 struct Line {
     entry: Entry,
-    keys: &'static Keys,
+    keys: Box<KeysOf>,
     defaults: Options,
     build: Box<Build>,
 }
@@ -250,14 +251,22 @@ fn line<C: Family>(
     let task = Task::Classification;
     Line {
         entry: Entry { name, task, parameters, input, dataset, summary },
-        keys: config.keys(),
         defaults: options::table(&config),
+        keys: Box::new({
+            let config = config.clone();
+            move |options| Ok(configured(&config, options)?.keys())
+        }),
         build: Box::new(move |options, device| {
-            let config = options::configure(&config, options)?;
-            config.check()?;
-            affordable(config.network(device))
+            affordable(configured(&config, options)?.network(device))
         }),
     }
+}
+
+/// `config` with `options` over it, if that is possible.
+fn configured<C: Family>(config: &C, options: &Options) -> Result<C, Error> {
+    let config = options::configure(config, options)?;
+    config.check()?;
+    Ok(config)
 }
 
 /// `network`, unless a slip in its options made it larger than any memory. Nothing is allocated
@@ -295,8 +304,8 @@ impl Registry for Zoo {
         (self.line(name)?.build)(options, device)
     }
 
-    fn keys(&self, name: &str) -> &'static Keys {
-        self.line(name).map_or(&[], |line| line.keys)
+    fn keys(&self, name: &str, options: &Options) -> Result<&'static Keys, Error> {
+        (self.line(name)?.keys)(options)
     }
 
     fn pretrained(&self, name: &str) -> Vec<&'static Pretrained> {

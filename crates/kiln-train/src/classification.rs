@@ -1,22 +1,22 @@
-//! Measuring a classifier, and the shared bits of training and prediction: what a subject is, how a
-//! batch of scores becomes numbers.
+//! What evaluation and prediction work on, and how a classifier is measured.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use burn::prelude::*;
-use kiln_data::{Dataset, Loader, LoaderConfig, Policy, Preprocess, Relabelled, Splits};
-use kiln_metrics::{Classification, Confusion};
-use kiln_models::{Classifier, Registry, did_you_mean, nearest, weights};
+use kiln_data::{Dataset, Policy, Preprocess, Relabelled, Splits};
+use kiln_metrics::Confusion;
+use kiln_models::{Classifier, Registry, did_you_mean, nearest, options, weights};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::State;
 use crate::folder::{Folder, run_of};
-use crate::{Checkpoint, Error, Event, Observer, Recipe, Weights, published};
+use crate::measure::{How, Measure, measure};
+use crate::{Checkpoint, Error, Event, Observer, Recipe, Weights, known, published};
 
-/// Images per batch when nothing is trained.
-const BATCH: usize = 256;
+/// Images per forward pass where no recipe says how many.
+pub(crate) const BATCH: usize = 32;
 
 /// The network that a command works on.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub enum Subject {
         name: String,
         /// Options laid over the defaults.
         options: Map<String, Value>,
+        /// Values laid over the preprocessing that belongs to the weights or the data set.
+        preprocess: Map<String, Value>,
         /// Where its weights come from.
         weights: Weights,
     },
@@ -44,7 +46,11 @@ pub struct Ready<N> {
     /// The checkpoint it came from, if it did.
     pub checkpoint: Option<PathBuf>,
     /// What a user should know of its weights.
-    pub note: Option<String>,
+    pub notes: Vec<String>,
+    /// Images per forward pass: a run's own number, else 32.
+    pub batch: usize,
+    /// What an unreadable sample does to a measurement: `skip` counts it.
+    pub on_error: Policy,
 }
 
 impl Subject {
@@ -64,33 +70,50 @@ impl Subject {
                 let Checkpoint { state, model, .. } = Checkpoint::read(&folder)?;
                 let network = registry.build(&state.model, &state.options, device)?;
                 let network = weights::from_bytes(network, model, &folder)?;
-                Ready { network, state, checkpoint: Some(folder), note: None }.checked()
+                // A checkpoint is of use without its run, and so without the run's recipe.
+                let recipe = run_of(&folder).and_then(|run| Folder::recipe_of(run).ok());
+                let recipe = recipe.and_then(|file| Recipe::from_file(registry, &file).ok());
+                let batch = recipe.map_or(BATCH, |recipe| recipe.batch_size);
+                Ready { checkpoint: Some(folder), batch, ..Ready::of(network, state) }.checked()
             }
-            Subject::Model { name, options, weights } => {
+            Subject::Model { name, options, preprocess: changes, weights } => {
                 let recipe = Recipe::named(registry, name)
                     .ok()
                     .filter(|recipe| recipe.model == *name)
                     .map_or_else(|| Recipe::defaults(registry, name), Ok)?;
                 let mut merged = Value::Object(registry.defaults(name)?);
-                kiln_models::options::overlay(&mut merged, Value::Object(options.clone()))?;
+                options::overlay(&mut merged, Value::Object(options.clone()))?;
                 let Value::Object(merged) = merged else {
                     unreachable!("an overlay keeps the kind")
                 };
 
                 let mut network = registry.build(name, &merged, device)?;
-                let mut note = None;
+                let mut notes = Vec::new();
                 if let Some(file) = weights.file() {
                     let report;
-                    (network, report) = weights::load(network, file, registry.keys(name))?;
+                    (network, report) =
+                        weights::load(network, file, registry.keys(name, &merged)?)?;
                     let report = report.exact(file)?;
-                    note = (!report.left_out.is_empty())
-                        .then(|| format!("{}: {report}", file.display()));
+                    if !report.left_out.is_empty() {
+                        notes.push(format!("{}: {report}", file.display()));
+                    }
                 }
                 let Recipe { mut dataset, mut preprocess, .. } = recipe;
                 if let Some(entry) = weights.published(registry, name) {
                     dataset = published::DATASET.to_owned();
                     preprocess = published::preprocess(entry);
+                } else if let Some(file) = weights.file() {
+                    let known = known::of(name, file);
+                    let whose = known.filter(|known| known.apply(&mut preprocess));
+                    let whose = whose.map_or_else(
+                        || format!("as kiln does for {dataset}"),
+                        |known| format!("as {} trains it", known.whose),
+                    );
+                    if changes.is_empty() {
+                        notes.push(assumed(name, &preprocess, &whose));
+                    }
                 }
+                let preprocess = changed(preprocess, changes)?;
                 // Names that don't belong to the network's scores are worse than none.
                 let wanted = merged.get("num_classes").and_then(Value::as_u64);
                 let mut classes = kiln_data::info(&dataset).map_or(Vec::new(), |info| info.classes);
@@ -98,10 +121,32 @@ impl Subject {
                     classes.clear();
                 }
                 let state = State::new(name, merged, dataset, classes, preprocess);
-                Ready { network, state, checkpoint: None, note }.checked()
+                Ready { notes, ..Ready::of(network, state) }.checked()
             }
         }
     }
+}
+
+/// What is said of the images of weights that nobody describes.
+fn assumed(name: &str, preprocess: &Preprocess, whose: &str) -> String {
+    let Preprocess { mean, std, .. } = preprocess;
+    format!(
+        "images are normalized with mean {mean:?} and deviation {std:?}, {whose}; if these weights of {name} were \
+         trained otherwise, say so with --set preprocess.mean=[…] and --set preprocess.std=[…]"
+    )
+}
+
+/// `preprocess` with `changes` laid over it.
+fn changed(preprocess: Preprocess, changes: &Map<String, Value>) -> Result<Preprocess, Error> {
+    if changes.is_empty() {
+        return Ok(preprocess);
+    }
+    let wrong = |error: &dyn std::fmt::Display| Error::recipe("--set", error);
+    let mut table = serde_json::to_value(preprocess).map_err(|error| wrong(&error))?;
+    options::overlay(&mut table, Value::Object(changes.clone())).map_err(|error| wrong(&error))?;
+    let preprocess: Preprocess = options::read(table).map_err(|error| wrong(&error))?;
+    preprocess.check().map_err(|error| wrong(&error))?;
+    Ok(preprocess)
 }
 
 /// What an evaluation gave.
@@ -171,6 +216,17 @@ pub fn evaluate<R: Registry>(
 }
 
 impl<N: Classifier> Ready<N> {
+    fn of(network: N, state: State) -> Self {
+        let on_error = Policy::Skip;
+        Ready { network, state, checkpoint: None, notes: Vec::new(), batch: BATCH, on_error }
+    }
+
+    /// Shape of a batch of `images` images, or of as many as go into one forward pass.
+    pub fn input(&self, images: usize) -> [usize; 4] {
+        let Preprocess { channels, height, width, .. } = self.state.preprocess;
+        [images.min(self.batch), channels, height, width]
+    }
+
     /// The data set called `dataset`, or the network's own, read from the folder `data`. Without a folder a run's
     /// checkpoint is given the run's own data, because the embedded sample may hold what it has learned from; anything
     /// else that sample.
@@ -209,9 +265,7 @@ impl<N: Classifier> Ready<N> {
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Evaluation, Error> {
-        if let Some(note) = &self.note {
-            observer.event(Event::Note(note));
-        }
+        self.notes.iter().for_each(|note| observer.event(Event::Note(note)));
         let state = &self.state;
         let mut part = part(splits, split)?;
         let mut names = &splits.classes;
@@ -225,9 +279,9 @@ impl<N: Classifier> Ready<N> {
 
         let start = Instant::now();
         let classes = names.len();
-        let (network, preprocess) = (&self.network, &state.preprocess);
-        let Measure { totals, skipped } =
-            measure(network, part, preprocess, classes, Policy::Skip, device, observer)?;
+        let (batch, on_error) = (self.batch.max(1), self.on_error);
+        let how = How { preprocess: &state.preprocess, classes, batch, on_error };
+        let Measure { totals, skipped } = measure(&self.network, part, &how, device, observer)?;
         Ok(Evaluation {
             model: state.model.clone(),
             dataset: splits.name.clone(),
@@ -259,8 +313,8 @@ impl<N: Classifier> Ready<N> {
 
     /// The network, if it takes the images that its preprocessing makes.
     fn checked(self) -> Result<Self, Error> {
-        let Preprocess { channels, height, width, .. } = self.state.preprocess;
-        self.network.check_input([channels, height, width])?;
+        let [_, image @ ..] = self.input(1);
+        self.network.check_input(image)?;
         Ok(self)
     }
 }
@@ -281,85 +335,4 @@ fn part(splits: &Splits, split: &str) -> Result<Arc<dyn Dataset>, Error> {
         });
     }
     Ok(part.clone())
-}
-
-/// Scores of every sample of a part, as totals.
-pub(crate) struct Measure {
-    pub(crate) totals: Classification,
-    pub(crate) skipped: usize,
-}
-
-/// Runs `network` over `part` and compares with the labels.
-pub(crate) fn measure<N: Classifier>(
-    network: &N,
-    part: Arc<dyn Dataset>,
-    preprocess: &Preprocess,
-    classes: usize,
-    policy: Policy,
-    device: &Device,
-    observer: &mut dyn Observer,
-) -> Result<Measure, Error> {
-    let of = part.len();
-    let config = LoaderConfig { batch: BATCH, policy, ..LoaderConfig::default() };
-    let loader = Loader::new(part, config, preprocess.clone(), None)?;
-
-    let mut totals = Classification::new(classes);
-    let mut skipped = 0;
-    for batch in loader.epoch(0, 0) {
-        let batch = batch?;
-        for sample in &batch.skipped {
-            observer.event(Event::Skipped { name: &sample.name, reason: &sample.reason });
-        }
-        skipped += batch.skipped.len();
-        if batch.labels.is_empty() {
-            continue;
-        }
-        let scores = scores(network.forward(batch.images(device)), classes)?;
-        let loss_sum = cross_entropy_sum(&scores, classes, &batch.labels);
-        totals.record(&scores, &batch.labels, loss_sum);
-        observer.event(Event::Evaluated { done: totals.samples() + skipped, of });
-    }
-    Ok(Measure { totals, skipped })
-}
-
-/// The scores of a batch as plain numbers, `batch × classes`.
-pub(crate) fn scores(scores: Tensor<2>, classes: usize) -> Result<Vec<f32>, Error> {
-    let [_, width] = scores.dims();
-    if width != classes {
-        return Err(Error::Mismatch(format!(
-            "the network predicts {width} classes, the data set has {classes}; \
-             set options.num_classes={classes}"
-        )));
-    }
-    Ok(scores.into_data().convert::<f32>().try_to_vec().expect("scores were converted to f32"))
-}
-
-/// `Σ −log softmax(scores)[label]` over a batch, in f64.
-pub(crate) fn cross_entropy_sum(scores: &[f32], classes: usize, labels: &[usize]) -> f64 {
-    scores
-        .chunks_exact(classes)
-        .zip(labels)
-        .map(|(row, &label)| {
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = row.iter().map(|&score| f64::from(score - max).exp()).sum();
-            sum.ln() - f64::from(row[label] - max)
-        })
-        .sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_scores_cost_the_logarithm_of_the_class_count() {
-        let sum = cross_entropy_sum(&[3.0; 8], 4, &[0, 3]);
-        assert!((sum - 2.0 * 4f64.ln()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn large_scores_do_not_overflow() {
-        let sum = cross_entropy_sum(&[1000.0, 0.0], 2, &[1]);
-        assert!((sum - 1000.0).abs() < 1e-9);
-    }
 }

@@ -112,6 +112,15 @@ pub enum Error {
         /// Which part.
         what: String,
     },
+    /// No sample of a part could be read.
+    #[error(
+        "none of {samples} images could be read, and nothing can be said of nothing; \
+         `kiln data check` tells what is wrong with each"
+    )]
+    Unreadable {
+        /// Samples of the part.
+        samples: usize,
+    },
     /// Model and data set do not fit each other.
     #[error("{0}")]
     Mismatch(String),

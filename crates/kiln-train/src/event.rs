@@ -111,7 +111,7 @@ pub struct EpochRow {
     pub images_per_second: f64,
     /// Seconds of the epoch, validation included.
     pub seconds: f64,
-    /// Samples that could not be read.
+    /// Samples of training and validation that could not be read.
     pub skipped: usize,
     /// Whether this epoch is the best so far.
     pub best: bool,

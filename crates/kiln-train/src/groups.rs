@@ -204,6 +204,21 @@ impl Groups {
         self.stages().into_iter().find(|stage| (stage.first..=stage.last).contains(&(epoch + 1)))
     }
 
+    /// The paths of those of `all` that learn in epoch `epoch`, from 0, and of those that are frozen then; running
+    /// statistics are neither.
+    pub(crate) fn parted<'a>(
+        &self,
+        all: &'a [Parameter],
+        epoch: usize,
+    ) -> (Vec<&'a str>, Vec<&'a str>) {
+        let held: Vec<_> = self.found.iter().filter(|found| epoch < found.frozen_epochs).collect();
+        let is_held = |it: &Parameter| held.iter().any(|f| f.group.matches(&it.id, Some(&it.path)));
+        let trainable = all.iter().filter(|parameter| parameter.trainable);
+        let (frozen, learning): (Vec<_>, Vec<_>) = trainable.partition(|it| is_held(it));
+        let paths = |of: Vec<&'a Parameter>| of.into_iter().map(|it| it.path.as_str()).collect();
+        (paths(learning), paths(frozen))
+    }
+
     /// `network` with frozen what is frozen in epoch `epoch`, from 0.
     pub(crate) fn freeze<C: Classifier>(&self, network: C, epoch: usize) -> C {
         let held = self.found.iter().filter(|found| found.frozen_epochs > 0);

@@ -1,9 +1,9 @@
 //! What a run would do, told before it does it.
 
-use kiln_models::{Registry, summarize};
+use kiln_models::{Registry, trainable};
 
 use crate::parts::{Prepared, prepare};
-use crate::{Error, Job, Recipe, Silent, Stage};
+use crate::{Error, Job, Memory, Recipe, Silent, Stage, Use};
 
 /// What a run would do.
 #[derive(Clone, Debug)]
@@ -24,8 +24,7 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Bytes of parameters, gradients and optimizer state, in the stage with most of them.
     pub parameter_bytes: usize,
-    /// Bytes of the layer outputs of a batch, which training keeps for the gradients, those of
-    /// frozen layers included.
+    /// Bytes of the layer outputs of a batch, which training keeps for the gradients.
     pub activation_bytes: usize,
 }
 
@@ -38,17 +37,15 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
     let Prepared { parts, recipe, stages } = prepare(registry, job, &mut Silent)?;
     let device = job.device.clone().inner();
     let network = registry.build(&recipe.model, &recipe.options, &device)?;
-    let [_, image @ ..] = recipe.input(1);
-    let summary = summarize(&network, image, &device)?;
+    let samples = parts.samples();
+    let images = recipe.input(recipe.batch_size.min(samples[0]));
+    let [_, _, sides @ ..] = images;
+    let memory = Memory::of(&network, images, Use::Train(&recipe), sides, &device)?;
 
     let steps_per_epoch = parts.loader(&recipe)?.batches();
-    let outputs: usize =
-        summary.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
-    let moments = recipe.optimizer.moments();
-    let learning = stages.iter().map(|stage| stage.learning).max().unwrap_or_default();
     Ok(Plan {
-        parameters: summary.parameters,
-        samples: parts.samples(),
+        parameters: trainable(&network),
+        samples,
         steps_per_epoch,
         input: recipe.input(recipe.batch_size),
         rates: (0..recipe.epochs)
@@ -58,8 +55,8 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
             })
             .collect(),
         stages,
-        parameter_bytes: (summary.parameters + learning * (1 + moments)) * 4,
-        activation_bytes: outputs * 4 * recipe.batch_size,
+        parameter_bytes: (memory.weights + memory.gradients + memory.moments) as usize,
+        activation_bytes: memory.maps as usize,
         recipe,
     })
 }
@@ -102,6 +99,8 @@ mod tests {
         let plan = plan(&Zoo, &job).unwrap();
 
         assert_eq!(plan.parameters, 61_750);
+        assert_eq!(plan.parameter_bytes, 3 * 4 * 61_750);
+        assert_eq!(plan.activation_bytes, plan.input[0] * 4 * 8_094);
         assert_eq!(plan.input[1..], [1, 28, 28]);
         assert_eq!(plan.rates.len(), 3);
         assert_eq!(plan.steps_per_epoch, plan.samples[0].div_ceil(plan.input[0]));

@@ -6,11 +6,8 @@ use burn::prelude::*;
 use kiln_metrics::{ranking, softmax};
 use kiln_models::{Classifier, Registry};
 
-use crate::classification::scores;
+use crate::measure::scores;
 use crate::{Error, Ready, Subject};
-
-/// Images per forward pass.
-const BATCH: usize = 32;
 
 /// One class of an image, and how sure the network is.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +56,7 @@ impl<N: Classifier> Ready<N> {
         each: &mut Each<'_>,
     ) -> Result<usize, Error> {
         let mut transparent = 0;
-        for chunk in images.chunks(BATCH) {
+        for chunk in images.chunks(self.batch.max(1)) {
             transparent += self.predict_chunk(chunk, top, device, each)?;
         }
         Ok(transparent)

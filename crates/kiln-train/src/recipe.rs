@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-use kiln_data::{Augment, MAX_WORKERS, Policy, Preprocess};
+use kiln_data::{Augment, MAX_WORKERS, Policy, Preprocess, info};
 use kiln_models::{Registry, nearest, options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +12,8 @@ use crate::{Error, Group, Optimizer, Schedule};
 
 /// More is a slip of the finger.
 pub const MOST_EPOCHS: usize = 1_000_000;
-const LARGEST_BATCH: usize = 1 << 20;
+/// No larger batch can be meant.
+pub const LARGEST_BATCH: usize = 1 << 20;
 /// TOML's integers end here, and a run's recipe is written as TOML.
 pub const LARGEST_SEED: u64 = i64::MAX as u64;
 
@@ -156,7 +157,17 @@ impl Recipe {
         let Some(model) = over.get("model").and_then(Value::as_str) else {
             return Err(Error::recipe(name, "the key `model` is missing; name a registry model"));
         };
-        let mut base = Recipe::defaults(registry, model)?.to_value();
+        let mut defaults = Recipe::defaults(registry, model)?;
+        // What the text leaves out is that of its own data set and image, not of the model's usual ones.
+        let side =
+            |key: &str| -> Option<usize> { over["preprocess"].get(key)?.as_u64()?.try_into().ok() };
+        let [channels, height, width] = ["channels", "height", "width"].map(side);
+        let channels = channels.filter(|channels| [1, 3].contains(channels));
+        let Preprocess { channels: c, height: h, width: w, .. } = defaults.preprocess;
+        let image = [channels.unwrap_or(c), height.unwrap_or(h), width.unwrap_or(w)];
+        let dataset = over.get("dataset").and_then(Value::as_str).unwrap_or(&defaults.dataset);
+        defaults.preprocess = usual(dataset, image);
+        let mut base = defaults.to_value();
         options::overlay(&mut base, over).map_err(|error| Error::recipe(name, error))?;
         Recipe::from_value(name, base)
     }
@@ -169,7 +180,7 @@ impl Recipe {
     pub fn defaults<R: Registry>(registry: &R, model: &str) -> Result<Recipe, Error> {
         let options = registry.defaults(model)?;
         let entry = registry.entries().iter().find(|entry| entry.name == model);
-        let (dataset, [channels, height, width]) =
+        let (dataset, image) =
             entry.map_or(("", [3, 224, 224]), |entry| (entry.dataset, entry.input));
 
         Ok(Recipe {
@@ -183,14 +194,7 @@ impl Recipe {
             fraction: 1.0,
             validation: 0.1,
             options,
-            preprocess: Preprocess {
-                channels,
-                height,
-                width,
-                resize: 0,
-                mean: vec![0.5; channels],
-                std: vec![0.5; channels],
-            },
+            preprocess: usual(dataset, image),
             augment: Augment::default(),
             loss: Loss::default(),
             optimizer: Optimizer::default(),
@@ -199,6 +203,19 @@ impl Recipe {
             stop: Stop::default(),
             loader: Reading::default(),
         })
+    }
+
+    /// Takes another data set, from kiln's sample of it; how its images are normalized goes with it, unless that isn't
+    /// what the old one says.
+    pub fn take(&mut self, dataset: &str) {
+        let Preprocess { channels, height, width, .. } = self.preprocess;
+        let image = [channels, height, width];
+        let agrees = info(dataset).is_ok_and(|info| info.preprocess.channels == channels);
+        if agrees && self.preprocess == usual(&self.dataset, image) {
+            self.preprocess = usual(dataset, image);
+        }
+        dataset.clone_into(&mut self.dataset);
+        self.data = None;
     }
 
     /// Changes one value: `assignment` is `key.path=value`, as after `--set`.
@@ -222,8 +239,27 @@ impl Recipe {
             options::set(&mut value, assignment.as_ref())
                 .map_err(|error| Error::recipe("--set", error))?;
         }
+        let keys = assignments.iter().filter_map(|assignment| assignment.as_ref().split_once('='));
+        if !keys
+            .map(|(key, _)| key.trim())
+            .any(|key| ["preprocess", "preprocess.resize"].contains(&key))
+        {
+            self.follow(&mut value["preprocess"]);
+        }
         *self = Recipe::from_value("--set", value)?;
         Ok(())
+    }
+
+    /// Brings `resize` to the image size that `preprocess` has now, if it is the data set's own for the size before.
+    fn follow(&self, preprocess: &mut Value) {
+        let usual = |height, width| usual(&self.dataset, [self.preprocess.channels, height, width]);
+        let before = usual(self.preprocess.height, self.preprocess.width).resize;
+        let side = |key: &str| preprocess[key].as_u64()?.try_into().ok();
+        if let Some((height, width)) = side("height").zip(side("width"))
+            && self.preprocess.resize == before
+        {
+            preprocess["resize"] = usual(height, width).resize.into();
+        }
     }
 
     /// The whole recipe as TOML, every default written out.
@@ -296,6 +332,19 @@ impl Recipe {
     }
 }
 
+/// How an image of `dataset` becomes one of `[channels, height, width]`: as the data set says, if its channels are these.
+fn usual(dataset: &str, [channels, height, width]: [usize; 3]) -> Preprocess {
+    let own = info(dataset).ok().map(|info| info.preprocess);
+    let Some(own) = own.filter(|own| own.channels == channels) else {
+        let half = vec![0.5; channels];
+        let std = half.clone();
+        return Preprocess { channels, height, width, resize: 0, mean: half, std };
+    };
+    // As large a part is cut out of an image of another size.
+    let resize = own.resize.saturating_mul(height.max(width)).div_ceil(own.height.max(own.width));
+    Preprocess { channels, height, width, resize, ..own }
+}
+
 /// Says that `value` of the setting `key` does not lie between `least` and `most`, if it doesn't.
 pub(crate) fn within(key: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
     if (least..=most).contains(&value) {
@@ -357,6 +406,55 @@ mod tests {
             let network = Zoo.build(&recipe.model, &recipe.options, &kiln_testkit::device());
             network.unwrap().check_input(image).unwrap();
         }
+    }
+
+    #[test]
+    fn images_are_normalized_as_their_data_set_says() {
+        let of = |text: &str| Recipe::parse(&Zoo, "mine", text).unwrap().preprocess;
+        let resnet = Recipe::defaults(&Zoo, "resnet50").unwrap().preprocess;
+        assert_eq!(resnet, info("imagenet").unwrap().preprocess);
+        assert_eq!(Recipe::defaults(&Zoo, "resnet20").unwrap().preprocess.mean[0], 0.4914);
+        // As much is cut off at the border of larger images.
+        assert_eq!(Recipe::defaults(&Zoo, "xception").unwrap().preprocess.resize, 342);
+
+        // A recipe's own data set and image count, not the usual ones of its model.
+        let own = of("model = \"resnet20\"\ndataset = \"mnist\"\n[preprocess]\nchannels = 1");
+        assert_eq!((own.mean, own.std), (vec![0.1307], vec![0.3081]));
+        let own = of("model = \"resnet50\"\n[preprocess]\nheight = 112\nwidth = 112");
+        assert_eq!(own.resize, 128);
+        // Where there are none for such images, values lie between -1 and 1.
+        let own = of("model = \"resnet50\"\n[preprocess]\nchannels = 1");
+        assert_eq!((own.mean, own.std, own.resize), (vec![0.5], vec![0.5], 0));
+        assert!(Recipe::parse(&Zoo, "m", "model = \"cnn\"\n[preprocess]\nchannels = 9").is_err());
+
+        for (name, text) in recipes() {
+            let Recipe { dataset, preprocess, .. } = Recipe::parse(&Zoo, name, text).unwrap();
+            let Preprocess { mean, std, resize, .. } = info(&dataset).unwrap().preprocess;
+            assert_eq!((preprocess.mean, preprocess.std, preprocess.resize), (mean, std, resize));
+        }
+    }
+
+    #[test]
+    fn another_data_set_brings_its_normalization_and_another_size_its_margin() {
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        recipe.take("fashion-mnist");
+        assert_eq!((recipe.dataset.as_str(), recipe.preprocess.mean[0]), ("fashion-mnist", 0.2860));
+        // Not where the recipe has its own, or the images are of another kind.
+        recipe.set("preprocess.mean=[0.5]").unwrap();
+        recipe.take("mnist");
+        assert_eq!(recipe.preprocess.mean, [0.5]);
+        let mut recipe = Recipe::named(&Zoo, "lenet5").unwrap();
+        recipe.take("folders");
+        assert_eq!(recipe.preprocess.mean, [0.1307]);
+
+        let mut recipe = Recipe::defaults(&Zoo, "resnet50").unwrap();
+        recipe.set_all(&["preprocess.height=448", "preprocess.width=448"]).unwrap();
+        assert_eq!(recipe.preprocess.resize, 512);
+        recipe
+            .set_all(&["preprocess.height=224", "preprocess.width=224", "preprocess.resize=0"])
+            .unwrap();
+        recipe.set_all(&["preprocess.height=448", "preprocess.width=448"]).unwrap();
+        assert_eq!(recipe.preprocess.resize, 0);
     }
 
     #[test]

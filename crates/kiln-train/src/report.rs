@@ -2,67 +2,119 @@
 
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
-use kiln_data::{Dataset, Sample};
+use kiln_data::Dataset;
 use kiln_metrics::{best, ranking, softmax};
 use kiln_models::{Classifier, summarize, trace};
 use kiln_viz as viz;
 
 use crate::checkpoint::State;
-use crate::classification::{Measure, scores};
 use crate::folder::Folder;
 use crate::machine::now;
+use crate::measure::{Measure, scores};
 use crate::{Error, Evaluation, Recipe, Stage, Stopped, device_name, machine};
 
 /// Predictions shown of each kind.
 const CARDS: usize = 30;
 /// Test samples looked through for them.
 const LOOKED_AT: usize = 10_000;
-/// Images per forward pass.
-const BATCH: usize = 256;
 
-/// Writes the report of a run under way, or of one that ended before its time.
-pub(crate) fn refresh(
-    folder: &Folder,
-    recipe: &Recipe,
-    state: &State,
-    stages: &[Stage],
-    validation: Option<&Measure>,
-    status: viz::Status,
-) -> Result<(), Error> {
-    let source = recipe.data.as_deref().unwrap_or("the embedded sample");
-    let mut run = outline(recipe, state, stages, source);
-    run.status = status;
-    run.evaluation = validation.map(|measure| viz::Evaluation {
-        split: "validation".into(),
-        samples: measure.totals.samples(),
-        top1: measure.totals.top1(),
-        top5: measure.totals.top5(),
-        loss: measure.totals.loss(),
-        confusion: measure.totals.confusion().counts().to_vec(),
-    });
-    Ok(run.save(folder.path())?)
+/// What the network made of a test sample. Its image is read again if it is shown: there may be thousands.
+struct Seen {
+    index: usize,
+    predicted: usize,
+    confidence: f64,
+}
+
+/// What a report is about.
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) folder: &'a Folder,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) state: &'a State,
+    /// Where the data comes from, in words.
+    pub(crate) source: &'a str,
+    pub(crate) stages: &'a [Stage],
+}
+
+impl About<'_> {
+    /// Writes the report of a run under way, or of one that ended before its time.
+    pub(crate) fn refresh(
+        &self,
+        validation: Option<&Measure>,
+        status: viz::Status,
+    ) -> Result<(), Error> {
+        let mut run = self.outline();
+        run.status = status;
+        run.evaluation = validation.map(|measure| viz::Evaluation {
+            split: "validation".into(),
+            samples: measure.totals.samples(),
+            top1: measure.totals.top1(),
+            top5: measure.totals.top5(),
+            loss: measure.totals.loss(),
+            confusion: measure.totals.confusion().counts().to_vec(),
+        });
+        Ok(run.save(self.folder.path())?)
+    }
+
+    /// Says in the report why the run ended before its time.
+    pub(crate) fn give_up(&self, error: &Error) {
+        // The error itself is what the caller hears of.
+        let _ = self.refresh(None, viz::Status::Stopped(format!("ended with an error: {error}")));
+    }
+
+    /// What is known of a run at any time.
+    fn outline(&self) -> viz::Run {
+        let About { recipe, state, source, stages, .. } = *self;
+        let unknown = f64::NAN;
+        let epochs = state.history.iter().map(|row| viz::Epoch {
+            epoch: row.epoch,
+            train_loss: row.train_loss,
+            train_top1: row.train_top1,
+            validation_loss: row.validation_loss.unwrap_or(unknown),
+            validation_top1: row.validation_top1.unwrap_or(unknown),
+            rate: row.learning_rate,
+            images_per_second: row.images_per_second,
+            seconds: row.seconds,
+            best: row.best,
+        });
+        viz::Run {
+            model: recipe.model.clone(),
+            dataset: recipe.dataset.clone(),
+            summary: format!("Trained on {source}, seed {}.", recipe.seed),
+            classes: state.classes.clone(),
+            epochs: epochs.collect(),
+            recipe: recipe.to_toml(),
+            facts: vec![
+                (
+                    "Learning".into(),
+                    stages.iter().map(Stage::to_string).collect::<Vec<_>>().join("; "),
+                ),
+                ("Machine".into(), machine()),
+                ("Time".into(), now()),
+                ("kiln".into(), env!("CARGO_PKG_VERSION").into()),
+            ],
+            seconds: state.history.iter().map(|row| row.seconds).sum(),
+            ..viz::Run::default()
+        }
+    }
 }
 
 /// A run that has ended.
 pub(crate) struct Ended<'a> {
-    pub(crate) folder: &'a Folder,
-    pub(crate) recipe: &'a Recipe,
-    pub(crate) state: &'a State,
-    pub(crate) source: &'a str,
+    pub(crate) about: About<'a>,
     pub(crate) test: &'a dyn Dataset,
     pub(crate) evaluation: &'a Evaluation,
-    pub(crate) stages: &'a [Stage],
     pub(crate) stopped: Stopped,
 }
 
 impl Ended<'_> {
     /// Writes the report, with what `network`, the best one, has learned.
     pub(crate) fn report<N: Classifier>(&self, network: &N, device: &Device) -> Result<(), Error> {
-        let mut run = outline(self.recipe, self.state, self.stages, self.source);
+        let mut run = self.about.outline();
         run.status = match self.stopped {
             Stopped::Early => viz::Status::Stopped(format!(
                 "stopped early: no better for {} epochs",
-                self.recipe.stop.patience
+                self.about.recipe.stop.patience
             )),
             Stopped::Finished | Stopped::Interrupted => viz::Status::Finished,
         };
@@ -78,7 +130,7 @@ impl Ended<'_> {
         run.filters = filters(network);
         self.specimen(&mut run, network, device)?;
 
-        let [_, image @ ..] = self.recipe.input(1);
+        let [_, image @ ..] = self.about.recipe.input(1);
         run.layers = summarize(network, image, device)?
             .layers
             .into_iter()
@@ -91,7 +143,7 @@ impl Ended<'_> {
             })
             .collect();
         run.facts.push(("Device".into(), device_name(device)));
-        Ok(run.save(self.folder.path())?)
+        Ok(run.save(self.about.folder.path())?)
     }
 
     /// Test samples predicted right, evenly over the classes, and wrong, the surest mistakes first.
@@ -100,41 +152,48 @@ impl Ended<'_> {
         network: &N,
         device: &Device,
     ) -> Result<(Vec<viz::Card>, Vec<viz::Card>), Error> {
-        let classes = self.state.classes.len();
+        let About { recipe, state, .. } = self.about;
+        let classes = state.classes.len();
         let per_class = CARDS.div_ceil(classes.max(1));
         let mut shown = vec![0; classes];
         let (mut right, mut wrong) = (Vec::new(), Vec::new());
         let indices: Vec<usize> = (0..self.test.len().min(LOOKED_AT)).collect();
-        for chunk in indices.chunks(BATCH) {
-            // Unreadable samples were reported by the evaluation.
-            let samples: Vec<Sample> =
-                chunk.iter().filter_map(|&index| self.test.sample(index).ok()).collect();
-            let output = forward(network, self.recipe, &samples, device)?;
-            for (sample, row) in samples.iter().zip(scores(output, classes)?.chunks_exact(classes))
-            {
+        for chunk in indices.chunks(recipe.batch_size) {
+            let mut images = Vec::new();
+            let mut looked_at = Vec::new();
+            for &index in chunk {
+                // Unreadable samples were reported by the evaluation. Only what the network sees is kept: photos are large.
+                let Ok(sample) = self.test.sample(index) else { continue };
+                images.extend(recipe.preprocess.apply(&sample.pixels)?);
+                looked_at.push((index, sample.label));
+            }
+            if looked_at.is_empty() {
+                continue;
+            }
+            let images = TensorData::new(images, recipe.input(looked_at.len()));
+            let output = network.forward(Tensor::from_data(images, device));
+            let scores = scores(output, classes)?;
+            for ((index, label), row) in looked_at.into_iter().zip(scores.chunks_exact(classes)) {
                 let Some(predicted) = best(row) else { continue };
-                let confidence = softmax(row)[predicted];
-                let card = || {
-                    let image = sample.pixels.to_rgb();
-                    let [predicted, truth] =
-                        [predicted, sample.label].map(|i| &self.state.classes[i]);
-                    viz::Card::prediction(image, predicted, truth, confidence)
-                };
-                if predicted != sample.label {
-                    wrong.push((confidence, card()));
+                let seen = Seen { index, predicted, confidence: softmax(row)[predicted] };
+                if predicted != label {
+                    wrong.push(seen);
                 } else if shown[predicted] < per_class && right.len() < CARDS {
                     shown[predicted] += 1;
-                    right.push((predicted, card()));
+                    right.push(seen);
                 }
             }
         }
-        right.sort_by_key(|(class, _)| *class);
-        wrong.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        right.sort_by_key(|seen| seen.predicted);
+        wrong.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         wrong.truncate(CARDS);
-        Ok((
-            right.into_iter().map(|(_, card)| card).collect(),
-            wrong.into_iter().map(|(_, card)| card).collect(),
-        ))
+        let card = |Seen { index, predicted, confidence }| {
+            let sample = self.test.sample(index).ok()?;
+            let [predicted, truth] = [predicted, sample.label].map(|class| &state.classes[class]);
+            let image = sample.pixels.to_rgb();
+            Some(viz::Card::prediction(image, predicted, truth, confidence))
+        };
+        Ok([right, wrong].map(|seen| seen.into_iter().filter_map(card).collect()).into())
     }
 
     /// Sends one test image through the network and keeps what every layer made of it.
@@ -148,16 +207,16 @@ impl Ended<'_> {
         else {
             return Ok(());
         };
-        let images = self.recipe.preprocess.apply(&sample.pixels)?;
-        let images = Tensor::from_data(TensorData::new(images, self.recipe.input(1)), device);
+        let images = self.about.recipe.preprocess.apply(&sample.pixels)?;
+        let images = Tensor::from_data(TensorData::new(images, self.about.recipe.input(1)), device);
         let (output, layers) = trace(network, images, true);
 
-        let row = scores(output, self.state.classes.len())?;
+        let row = scores(output, self.about.state.classes.len())?;
         let probabilities = softmax(&row);
         run.scores = ranking(&row)
             .into_iter()
             .take(10)
-            .map(|class| (self.state.classes[class].clone(), probabilities[class]))
+            .map(|class| (self.about.state.classes[class].clone(), probabilities[class]))
             .collect();
         run.steps = layers
             .into_iter()
@@ -171,38 +230,6 @@ impl Ended<'_> {
             .collect();
         run.specimen = Some(sample.pixels.to_rgb());
         Ok(())
-    }
-}
-
-/// What is known of a run at any time.
-fn outline(recipe: &Recipe, state: &State, stages: &[Stage], source: &str) -> viz::Run {
-    let unknown = f64::NAN;
-    let epochs = state.history.iter().map(|row| viz::Epoch {
-        epoch: row.epoch,
-        train_loss: row.train_loss,
-        train_top1: row.train_top1,
-        validation_loss: row.validation_loss.unwrap_or(unknown),
-        validation_top1: row.validation_top1.unwrap_or(unknown),
-        rate: row.learning_rate,
-        images_per_second: row.images_per_second,
-        seconds: row.seconds,
-        best: row.best,
-    });
-    viz::Run {
-        model: recipe.model.clone(),
-        dataset: recipe.dataset.clone(),
-        summary: format!("Trained on {source}, seed {}.", recipe.seed),
-        classes: state.classes.clone(),
-        epochs: epochs.collect(),
-        recipe: recipe.to_toml(),
-        facts: vec![
-            ("Learning".into(), stages.iter().map(Stage::to_string).collect::<Vec<_>>().join("; ")),
-            ("Machine".into(), machine()),
-            ("Time".into(), now()),
-            ("kiln".into(), env!("CARGO_PKG_VERSION").into()),
-        ],
-        seconds: state.history.iter().map(|row| row.seconds).sum(),
-        ..viz::Run::default()
     }
 }
 
@@ -229,18 +256,4 @@ fn filters<M: Module>(network: &M) -> Vec<viz::Filters> {
         .map(|parameter| parameter.path.trim_end_matches(".weight").to_owned());
     kernels.0.iter_mut().zip(names).for_each(|(filters, name)| filters.name = name);
     kernels.0
-}
-
-fn forward<N: Classifier>(
-    network: &N,
-    recipe: &Recipe,
-    samples: &[Sample],
-    device: &Device,
-) -> Result<Tensor<2>, Error> {
-    let mut images = Vec::new();
-    for sample in samples {
-        images.extend(recipe.preprocess.apply(&sample.pixels)?);
-    }
-    let images = TensorData::new(images, recipe.input(samples.len()));
-    Ok(network.forward(Tensor::from_data(images, device)))
 }

@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use kiln_data::{Batch, Loader, Policy};
+use kiln_data::{Batch, Loader};
 use kiln_models::{Classifier, Registry, weights};
 use kiln_viz::Status;
 
 use crate::checkpoint::{Running, State};
-use crate::classification::{self, Measure};
 use crate::folder::Folder;
 use crate::groups::Groups;
+use crate::measure::{self, How, Measure};
 use crate::parts::Parts;
+use crate::report::About;
 use crate::{
     Checkpoint, EpochRow, Error, Event, Job, Observer, Recipe, Stage, Step, Stopped, identity,
-    published, report,
+    published,
 };
 
 /// A report under way is drawn at the end of an epoch, but not more often than this.
@@ -26,6 +27,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Run<'a, N> {
     folder: &'a Folder,
     pub(crate) recipe: Recipe,
+    /// Where the data comes from, in words.
+    source: String,
     device: Device,
     /// Lent to the optimizer for a moment in each step: while there is no other handle on a
     /// parameter, it is updated in its place.
@@ -55,7 +58,7 @@ pub(crate) fn start<R: Registry>(
     let Some(named) = &recipe.weights else { return Ok(network) };
     let file = published::file(registry, &recipe.model, named, observer)?;
 
-    let keys = registry.keys(&recipe.model);
+    let keys = registry.keys(&recipe.model, &recipe.options)?;
     let (network, report) = weights::load_backbone(network, &file, keys)?;
     let anew = if report.is_exact() { "" } else { "; these parts of the head start anew" };
     observer.event(Event::Note(&format!("{}: {report}{anew}", file.display())));
@@ -80,6 +83,7 @@ impl<'a, N: Classifier> Run<'a, N> {
         );
         Ok(Run {
             folder,
+            source: parts.splits.source.clone(),
             device: job.device.clone().autodiff(),
             optimizer: recipe.optimizer.init(&network),
             groups: Groups::of(&recipe, &network)?,
@@ -201,6 +205,9 @@ impl<'a, N: Classifier> Run<'a, N> {
         }
 
         let trained = self.state.progress.running;
+        if trained.seen == 0 {
+            return Err(Error::Unreadable { samples: trained.skipped });
+        }
         let validation = self.validate(parts, observer)?;
         let seconds = before + start.elapsed().as_secs_f64();
         self.close_epoch(trained, validation.as_ref(), learning_rate, seconds)?;
@@ -240,7 +247,7 @@ impl<'a, N: Classifier> Run<'a, N> {
             let smoothing = self.recipe.loss.smoothing;
             let (scores, loss) = self.network().loss(images, targets, smoothing);
             let classes = self.state.classes.len();
-            let scores = classification::scores(scores.inner(), classes)?;
+            let scores = measure::scores(scores.inner(), classes)?;
             let value: f32 = loss.clone().into_scalar();
             if !value.is_finite() {
                 let progress = &self.state.progress;
@@ -279,16 +286,14 @@ impl<'a, N: Classifier> Run<'a, N> {
         observer: &mut dyn Observer,
     ) -> Result<Option<Measure>, Error> {
         let Some(part) = &parts.validation else { return Ok(None) };
-        classification::measure(
-            &self.network().valid(),
-            part.clone(),
-            &self.recipe.preprocess,
-            self.state.classes.len(),
-            Policy::Skip,
-            &self.device.clone().inner(),
-            observer,
-        )
-        .map(Some)
+        let how = How {
+            preprocess: &self.recipe.preprocess,
+            classes: self.state.classes.len(),
+            batch: self.recipe.batch_size,
+            on_error: self.recipe.loader.on_error,
+        };
+        let (network, device) = (self.network().valid(), self.device.clone().inner());
+        measure::measure(&network, part.clone(), &how, &device, observer).map(Some)
     }
 
     /// Writes down what the epoch gave: history, checkpoints, `results.csv`.
@@ -324,7 +329,7 @@ impl<'a, N: Classifier> Run<'a, N> {
             learning_rate,
             images_per_second: trained.seen as f64 / trained.seconds,
             seconds,
-            skipped: trained.skipped,
+            skipped: trained.skipped + validation.map_or(0, |measure| measure.skipped),
             best,
         });
         if best {
@@ -336,14 +341,16 @@ impl<'a, N: Classifier> Run<'a, N> {
 
     /// Says in the report why the run ended before its time.
     pub(crate) fn give_up(&self, error: &Error) {
-        let status = Status::Stopped(format!("ended with an error: {error}"));
-        // The error itself is what the caller hears of.
-        let _ = self.refresh(None, status);
+        self.about(&self.groups.stages()).give_up(error);
     }
 
     fn refresh(&self, validation: Option<&Measure>, status: Status) -> Result<(), Error> {
-        let (recipe, stages) = (&self.recipe, self.groups.stages());
-        report::refresh(self.folder, recipe, &self.state, &stages, validation, status)
+        self.about(&self.groups.stages()).refresh(validation, status)
+    }
+
+    fn about<'b>(&'b self, stages: &'b [Stage]) -> About<'b> {
+        let Run { folder, recipe, state, source, .. } = self;
+        About { folder, recipe, state, source, stages }
     }
 
     fn save(&self, folder: &Path, with_optimizer: bool) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use kiln_models::{Registry, trainable};
 
 use crate::folder::Folder;
 use crate::parts::{Prepared, prepare};
-use crate::report::Ended;
+use crate::report::{About, Ended};
 use crate::run::{self, Run, noted};
 use crate::{Error, Evaluation, Event, Observer, Recipe, Started, Subject, machine};
 
@@ -130,19 +130,15 @@ pub fn train<R: Registry>(
     }
 
     let device = job.device.clone().inner();
-    let best = Subject::Checkpoint(folder.best()).load(registry, &device)?;
-    let evaluation = best.evaluate(&parts.splits, "test", &device, observer)?;
+    let source = &parts.splits.source;
+    let about = About { folder: &folder, recipe: &recipe, state: &state, source, stages: &stages };
+    let mut best = Subject::Checkpoint(folder.best()).load(registry, &device)?;
+    (best.batch, best.on_error) = (recipe.batch_size, recipe.loader.on_error);
+    let evaluation = best
+        .evaluate(&parts.splits, "test", &device, observer)
+        .inspect_err(|error| about.give_up(error))?;
     folder.write_evaluation(&evaluation)?;
-    let ended = Ended {
-        folder: &folder,
-        recipe: &recipe,
-        state: &state,
-        source: &parts.splits.source,
-        test: &*parts.splits.test,
-        evaluation: &evaluation,
-        stages: &stages,
-        stopped,
-    };
+    let ended = Ended { about, test: &*parts.splits.test, evaluation: &evaluation, stopped };
     noted(ended.report(&best.network, &device), observer);
     Ok(Outcome { evaluation: Some(evaluation), seconds, run, checkpoint: folder.best(), stopped })
 }
@@ -355,5 +351,60 @@ mod tests {
         assert_eq!(outcome.stopped, Stopped::Early);
         let results = fs::read_to_string(folder.path().join("results.csv")).unwrap();
         assert_eq!(results.lines().count(), 1 + 3, "the first epoch is the best");
+    }
+
+    /// Digits of which some can't be read.
+    struct Damaged(std::sync::Arc<dyn kiln_data::Dataset>, fn(usize) -> bool);
+
+    impl kiln_data::Dataset for Damaged {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn sample(&self, index: usize) -> Result<kiln_data::Sample, kiln_data::Error> {
+            match self.1(index) {
+                true => Err(kiln_data::Error::sample(self.name(index), "it is broken")),
+                false => self.0.sample(index),
+            }
+        }
+        fn name(&self, index: usize) -> String {
+            self.0.name(index)
+        }
+        fn label(&self, index: usize) -> usize {
+            self.0.label(index)
+        }
+    }
+
+    #[test]
+    fn unreadable_test_images_end_a_run_or_are_counted_as_its_recipe_says() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let mut splits = kiln_data::open("mnist", None).unwrap();
+        splits.source = "somewhere else".to_owned();
+        let whole = splits.test.clone();
+        splits.validation = Some(std::sync::Arc::new(Damaged(whole.clone(), |index| index < 3)));
+        // More than a forward pass has.
+        splits.test = std::sync::Arc::new(Damaged(whole, |index| index < 40));
+        let run = |name: &str, on_error: &str, validation: &str| {
+            let out = folder.path().join(name);
+            let changes = ["epochs=1", validation, on_error];
+            let job = Job { data: Some(splits.clone()), ..job(&out, &changes) };
+            (train(&Zoo, &job, &mut Silent), out)
+        };
+
+        let (skipped, out) = run("skip", "loader.on_error=skip", "validation=0.2");
+        assert_eq!(skipped.unwrap().evaluation.unwrap().skipped, 40);
+        let results = fs::read_to_string(out.join("results.csv")).unwrap();
+        let (head, row) = results.trim().split_once('\n').unwrap();
+        let column = head.split(',').position(|name| name == "skipped").unwrap();
+        assert_eq!(row.split(',').nth(column), Some("3"), "{results}");
+
+        for (name, validation) in [("validation", "validation=0.2"), ("test", "validation=0")] {
+            let (failed, out) = run(name, "loader.on_error=fail", validation);
+            let error = failed.unwrap_err().to_string();
+            assert!(error.contains("it is broken"), "{error}");
+            let report = fs::read_to_string(out.join("report.html")).unwrap();
+            assert!(report.contains("it is broken"), "the report says why");
+            assert!(report.contains("Trained on somewhere else"), "and on which data");
+        }
     }
 }

@@ -59,7 +59,11 @@ fn main() -> Result<(), Failure> {
 fn load(model: &str, folder: &Path, batch: usize) -> Result<Loaded, Failure> {
     let device = Device::default();
     let network = Zoo.build(model, &Zoo.defaults(model)?, &device)?;
-    let (network, _) = weights::load(network, &folder.join("weights.pth"), Zoo.keys(model))?;
+    let (network, _) = weights::load(
+        network,
+        &folder.join("weights.pth"),
+        Zoo.keys(model, &Zoo.defaults(model)?)?,
+    )?;
     let mut tensors = weights::read_tensors(&folder.join("input.safetensors"))?;
     let images = tensors.remove("input").ok_or("input.safetensors has no tensor `input`")?;
     let images = Tensor::<4>::from_data(images, &device);

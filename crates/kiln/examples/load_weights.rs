@@ -36,7 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => digits.test.sample(0)?.pixels,
     };
 
-    let (network, report) = weights::load(network, &file, Zoo.keys("lenet5"))?;
+    let (network, report) =
+        weights::load(network, &file, Zoo.keys("lenet5", &Zoo.defaults("lenet5")?)?)?;
     println!("{}: {report}", file.display());
 
     let Preprocess { channels, height, width, .. } = digits.preprocess;

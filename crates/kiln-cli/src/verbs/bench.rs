@@ -11,11 +11,12 @@ use kiln::burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use kiln::burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::data::Random;
 use kiln::models::{Classifier, Registry, Zoo};
+use kiln::train::{Recipe, Use};
 use serde_json::{Value, json};
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
-use crate::memory::{self, Purpose};
+use crate::memory;
 use crate::numbers::{bytes, count, parse_input, parse_positive, parse_within, shape};
 use crate::output::{self, Output};
 use crate::progress::bar;
@@ -116,9 +117,11 @@ impl Bench {
         device.seed(1);
         let network = Zoo.build(&self.model, &options, &device)?;
         network.check_input(input)?;
+        // Its optimizer is the one that is timed here.
+        let recipe = Recipe::defaults(&Zoo, &self.model)?;
         let purpose = match self.mode {
-            Mode::Infer => Purpose::Infer,
-            Mode::Train => Purpose::Train,
+            Mode::Infer => Use::Infer,
+            Mode::Train => Use::Train(&recipe),
         };
         let [channels, height, width] = input;
         let images = [self.batch, channels, height, width];

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use kiln::burn::tensor::Device;
-use kiln::models::{Architecture, Error, Registry, Zoo, parameters, trainable, weights};
+use kiln::models::{Architecture, Error, Options, Registry, Zoo, parameters, trainable, weights};
 use kiln::train::Subject;
 use serde_json::json;
 
@@ -62,9 +62,9 @@ impl Convert {
     pub fn run(self, output: Output) -> Verb {
         self.check_output()?;
         let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
-        let (model, network) = self.read(&device)?;
+        let (model, options, network) = self.read(&device)?;
         let tensors = match self.names {
-            Names::Pytorch => weights::export(&network, &self.output, Zoo.keys(&model))?,
+            Names::Pytorch => weights::export(&network, &self.output, Zoo.keys(&model, &options)?)?,
             Names::Kiln => {
                 weights::save(&network, &self.output)?;
                 parameters(&network).len()
@@ -109,8 +109,8 @@ impl Convert {
         }
     }
 
-    /// The network of IN and its name.
-    fn read(&self, device: &Device) -> Result<(String, Architecture), Failure> {
+    /// The network of IN, its name and its options.
+    fn read(&self, device: &Device) -> Result<(String, Options, Architecture), Failure> {
         let shown = self.input.display();
         if !self.input.exists() {
             return Err(Failure::failed(format!("{shown} isn't there"))
@@ -129,16 +129,17 @@ impl Convert {
                     .hint("leave --set away"));
             }
             let ready = Subject::Checkpoint(folder).load(&Zoo, device)?;
-            return Ok((ready.state.model, ready.network));
+            return Ok((ready.state.model, ready.state.options, ready.network));
         };
         if self.input.is_dir() {
             return Err(Failure::usage(format!("{shown} is a folder and knows its network"))
                 .hint("leave --model away, or name a weight file"));
         }
 
-        let network = Zoo.build(model, &model_options(model, &self.set)?, device)?;
-        match weights::load_exact(network, &self.input, Zoo.keys(model)) {
-            Ok(network) => Ok((model.clone(), network)),
+        let options = model_options(model, &self.set)?;
+        let network = Zoo.build(model, &options, device)?;
+        match weights::load_exact(network, &self.input, Zoo.keys(model, &options)?) {
+            Ok(network) => Ok((model.clone(), options, network)),
             // The whole list belongs on the error's line: the hint says something else.
             Err(error @ Error::Mismatch { .. }) => Err(Failure::failed(error).hint(format!(
                 "`kiln summary {model}` shows the network; --set num_classes=N changes its classes"

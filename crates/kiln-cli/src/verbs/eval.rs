@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln::models::Zoo;
-use kiln::train::{Subject, Weights, run_of};
+use kiln::train::{Subject, Use, Weights, run_of};
 
 use crate::device::On;
 use crate::errors::Verb;
+use crate::memory;
 use crate::numbers::{percent, seconds};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::table::{Side, Table};
 use crate::verbs::data::info;
-use crate::verbs::subject::{subject, write_evaluation};
+use crate::verbs::subject::{SMALLER, Settings, subject, write_evaluation};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval runs/lenet5-mnist                        The run's best checkpoint
@@ -21,7 +22,11 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval runs/lenet5-mnist --data mnist/          On the complete MNIST
   kiln eval lenet5 --weights lenet5.safetensors      Somebody else's weights
   kiln eval resnet50 --weights pretrained --data imagenet/
+  kiln eval lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1]
   kiln eval runs/photos --dataset folders --data new/  The same classes, other photos
+
+Images go through the network as many at a time as in the run's training, else 32; --set batch_size=N
+changes it. A file of weights doesn't say how its images were normalized: a note tells what is taken.
 
 JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run,
 checkpoint, skipped, confusion}; `source` is a folder or `embedded sample`, `confusion` has a row
@@ -49,7 +54,7 @@ pub struct Eval {
     split: String,
     #[command(flatten)]
     device: On,
-    /// Change an option of a model; may be repeated
+    /// Change an option of a model, preprocess.KEY for its weights, or batch_size; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -60,14 +65,21 @@ impl Eval {
         if let Some(dataset) = &self.dataset {
             info(dataset)?;
         }
-        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        let settings = Settings::parse(&self.set)?;
+        let subject = subject(&self.subject, self.weights.as_deref(), &settings, output)?;
         if let Subject::Model { weights: Weights::Random, name, .. } = &subject {
             output::note(&format!("{name} has random weights; --weights FILE loads better ones"));
         }
         let opened = self.device.open()?;
         let mut progress = Progress::new(output, opened.words());
-        let ready = subject.load(&Zoo, &opened.device)?;
+        let mut ready = subject.load(&Zoo, &opened.device)?;
+        ready.batch = settings.batch.unwrap_or(ready.batch);
         let splits = ready.splits(&Zoo, self.dataset.as_deref(), self.data.as_deref())?;
+        if let Some(part) = splits.get(&self.split) {
+            let images = ready.input(part.len().max(1));
+            memory::check(&ready.state.model, &ready.network, images, Use::Infer, &opened)
+                .map_err(|failure| failure.hint(SMALLER))?;
+        }
         let evaluation = ready.evaluate(&splits, &self.split, &opened.device, &mut progress)?;
         drop(progress);
 

@@ -7,16 +7,17 @@ use clap::Args;
 use kiln::burn::tensor::{DType, Tensor, TensorData};
 use kiln::models::weights::{read_tensors, tensor_types, write_tensors};
 use kiln::models::{Classifier, Zoo};
+use kiln::train::Use;
 use serde_json::json;
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
-use crate::memory::{self, Purpose};
+use crate::memory;
 use crate::numbers::shape;
 use crate::output::Output;
 use crate::target::Force;
 use crate::verbs::bench::peak_memory;
-use crate::verbs::subject::{input_size, is_model, subject};
+use crate::verbs::subject::{Settings, input_size, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln forward lenet5 --weights lenet5.safetensors --input x.safetensors --output y.safetensors
@@ -65,7 +66,8 @@ impl Forward {
         }
         self.force.file(&self.output)?;
         let (values, size) = read_input(&self.input)?;
-        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        let subject =
+            subject(&self.subject, self.weights.as_deref(), &Settings::options(&self.set), output)?;
         let opened = self.device.open()?;
         let device = &opened.device;
         let ready = subject.load(&Zoo, device)?;
@@ -76,7 +78,7 @@ impl Forward {
             failure.hint(format!("{} holds the tensor `input`", self.input.display()))
         })?;
         ready.network.check_input(image)?;
-        memory::check(model, &ready.network, size, Purpose::Infer, &opened)?;
+        memory::check(model, &ready.network, size, Use::Infer, &opened)?;
 
         let scores = ready.network.forward(Tensor::from_data(values, device));
         let dims = scores.dims();

@@ -9,23 +9,25 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kiln::data::decode::{EXTENSIONS, is_image_name};
 use kiln::models::Zoo;
-use kiln::train::Prediction;
+use kiln::train::{Prediction, Use};
 use serde_json::{Value, json};
 
 use crate::device::On;
 use crate::errors::{Failure, Verb};
+use crate::memory;
 use crate::numbers::{count, parse_fraction, parse_positive, percent, plural};
 use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::{BOLD, FAINT};
 use crate::target::Force;
-use crate::verbs::subject::{is_model, subject};
+use crate::verbs::subject::{SMALLER, Settings, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict runs/lenet5-mnist 7.png               The run's best checkpoint
   kiln predict runs/lenet5-mnist photos/ '*.jpg'     Folders are searched recursively
   kiln predict runs/lenet5-mnist photos/ --out seen  Also write seen/predictions.{csv,json,png}
   kiln predict lenet5 --weights lenet5.safetensors 7.png
+  kiln predict lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1] 7.png
   kiln predict resnet50 --weights pretrained photo.jpg
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
@@ -71,7 +73,7 @@ pub struct Predict {
     out: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
-    /// Change an option of a model; may be repeated
+    /// Change an option of a model, preprocess.KEY for its weights, or batch_size; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
@@ -92,18 +94,24 @@ impl Predict {
             output::note("--iou is for detectors; a classifier draws no boxes");
         }
         let files = expand(&self.images)?;
-        let subject = subject(&self.subject, self.weights.as_deref(), &self.set, output)?;
+        let settings = Settings::parse(&self.set)?;
+        let subject = subject(&self.subject, self.weights.as_deref(), &settings, output)?;
         if let Some(folder) = &self.out {
             folder::check(folder, self.force)?;
         }
-        let device = self.device.open()?.device;
-        let ready = subject.load(&Zoo, &device)?;
-        ready.note.iter().for_each(|note| output::note(note));
+        let opened = self.device.open()?;
+        let device = &opened.device;
+        let mut ready = subject.load(&Zoo, device)?;
+        ready.batch = settings.batch.unwrap_or(ready.batch);
+        let images = ready.input(files.len());
+        memory::check(&ready.state.model, &ready.network, images, Use::Infer, &opened)
+            .map_err(|failure| failure.hint(SMALLER))?;
+        ready.notes.iter().for_each(|note| output::note(note));
 
         let progress =
             if output.quiet || files.len() < 100 { None } else { Some(bar(files.len() as u64)) };
         let mut seen: Vec<Seen> = Vec::with_capacity(files.len());
-        let transparent = ready.predict(&files, self.top, &device, &mut |path, result| {
+        let transparent = ready.predict(&files, self.top, device, &mut |path, result| {
             let result = result.map(|predictions| self.sure(predictions));
             let result = result.map_err(|error| reason(path, Failure::from(error).message()));
             seen.push((path.to_owned(), result));

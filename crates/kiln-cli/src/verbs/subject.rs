@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use kiln::data::Preprocess;
 use kiln::models::{Options, Registry, Zoo, options};
-use kiln::train::{Evaluation, PRETRAINED, Published, Subject, Weights};
-use serde_json::Value;
+use kiln::train::{Evaluation, LARGEST_BATCH, PRETRAINED, Published, Subject, Weights};
+use serde_json::{Value, json};
 
 use crate::errors::Failure;
 use crate::numbers::{count, percent, plural, shape};
@@ -16,6 +17,67 @@ use crate::table::BOLD;
 /// Most frequent mistakes shown under a measurement.
 const MISTAKES: usize = 5;
 
+/// What helps where a batch doesn't fit into memory.
+pub const SMALLER: &str = "take fewer images at a time: --set batch_size=N";
+
+/// What --set says about a network that is used.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Images per forward pass.
+    pub batch: Option<usize>,
+    /// Values of `preprocess`.
+    preprocess: Options,
+    /// The assignments that are left: the network's options.
+    options: Vec<String>,
+}
+
+impl Settings {
+    /// All of `set` as options of the network.
+    pub fn options(set: &[String]) -> Self {
+        Settings { options: set.to_vec(), ..Settings::default() }
+    }
+
+    /// Sorts `set` by what it changes.
+    ///
+    /// # Errors
+    ///
+    /// If a key of `preprocess` is unknown or a value of it, or of `batch_size`, can't be used.
+    pub fn parse(set: &[String]) -> Result<Self, Failure> {
+        let mut settings = Settings::default();
+        // The values don't matter: they say which keys there are, and of which type.
+        let plain = Preprocess::plain(1, 1, 1);
+        let mut table = json!({ BATCH: 1, PREPROCESS: plain });
+        for assignment in set {
+            let key = assignment.split_once('=').map_or("", |(key, _)| key.trim());
+            let inside = key.strip_prefix(PREPROCESS).and_then(|rest| rest.strip_prefix('.'));
+            if key != BATCH && inside.is_none() {
+                settings.options.push(assignment.clone());
+                continue;
+            }
+            options::set(&mut table, assignment)?;
+            match inside {
+                Some(key) => {
+                    settings.preprocess.insert(key.to_owned(), table[PREPROCESS][key].clone());
+                }
+                None => match table[BATCH].as_u64().and_then(|batch| usize::try_from(batch).ok()) {
+                    Some(batch @ 1..=LARGEST_BATCH) => settings.batch = Some(batch),
+                    _ => {
+                        return Err(Failure::usage(format!(
+                            "{BATCH} must lie in [1, {LARGEST_BATCH}], found {}",
+                            table[BATCH]
+                        )));
+                    }
+                },
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// Keys of a recipe that --set may name besides options.
+const BATCH: &str = "batch_size";
+const PREPROCESS: &str = "preprocess";
+
 /// The network that `text` means: a registry model, a checkpoint or a run folder. Published weights are downloaded if
 /// they aren't there.
 ///
@@ -25,11 +87,11 @@ const MISTAKES: usize = 5;
 pub fn subject(
     text: &str,
     weights: Option<&Path>,
-    set: &[String],
+    set: &Settings,
     output: Output,
 ) -> Result<Subject, Failure> {
     if is_model(text) {
-        let options = model_options(text, set)?;
+        let options = model_options(text, &set.options)?;
         let weights = match weights {
             None => Weights::Random,
             Some(named) if named == Path::new(PRETRAINED) => {
@@ -38,17 +100,18 @@ pub fn subject(
             }
             Some(file) => Weights::File(file.to_owned()),
         };
-        return Ok(Subject::Model { name: text.to_owned(), options, weights });
+        let preprocess = set.preprocess.clone();
+        return Ok(Subject::Model { name: text.to_owned(), options, preprocess, weights });
     }
     let path = Path::new(text);
     if !path.exists() {
         return Err(unknown(text));
     }
-    if weights.is_some() || !set.is_empty() {
+    if weights.is_some() || !set.options.is_empty() || !set.preprocess.is_empty() {
         return Err(Failure::usage(format!(
             "{text} is a checkpoint and brings its own weights and options"
         ))
-        .hint("use --weights and --set with a model name only"));
+        .hint("use --weights and --set with a model name only, except --set batch_size"));
     }
     let folder = if path.is_dir() { path } else { checkpoint_around(path)? };
     Ok(Subject::Checkpoint(folder.to_owned()))
@@ -186,5 +249,24 @@ mod tests {
         let options = |set: &str| model_options("lenet5", &[set.to_owned()]).unwrap();
         assert_eq!(options("num_classes=7"), options("options.num_classes=7"));
         assert_eq!(options("num_classes=7")["num_classes"], 7);
+    }
+
+    #[test]
+    fn settings_are_sorted_by_what_they_change() {
+        let parse = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|&text| text.to_owned()).collect();
+            Settings::parse(&set)
+        };
+        let settings = parse(&["preprocess.mean=[0]", "batch_size=8", "num_classes=3"]).unwrap();
+        assert_eq!(settings.batch, Some(8));
+        assert_eq!(settings.preprocess["mean"], json!([0.0]));
+        assert_eq!(
+            (settings.preprocess.len(), &settings.options[..]),
+            (1, &["num_classes=3".to_owned()][..])
+        );
+        for (wrong, near) in [("preprocess.maen=[0]", "mean"), ("batch_size=0", "[1, 1048576]")] {
+            let failure = parse(&[wrong]).unwrap_err();
+            assert!(failure.message().contains(near), "{}", failure.message());
+        }
     }
 }

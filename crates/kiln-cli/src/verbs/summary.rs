@@ -2,11 +2,12 @@
 
 use clap::Args;
 use kiln::models::{Classifier, Registry, Zoo, summarize};
+use kiln::train::Use;
 use serde_json::json;
 
 use crate::device::{self, Choice};
 use crate::errors::Verb;
-use crate::memory::{self, Purpose};
+use crate::memory;
 use crate::numbers::{count, parse_input, shape, short};
 use crate::output::Output;
 use crate::table::{BOLD, Side, Table};
@@ -43,7 +44,7 @@ impl Summary {
         let network = Zoo.build(&self.model, &options, &opened.device)?;
         network.check_input(input)?;
         let [channels, height, width] = input;
-        memory::check(&self.model, &network, [1, channels, height, width], Purpose::Infer, &opened)
+        memory::check(&self.model, &network, [1, channels, height, width], Use::Infer, &opened)
             .map_err(|failure| failure.hint("make --input smaller"))?;
         let summary = summarize(&network, input, &opened.device)?;
 

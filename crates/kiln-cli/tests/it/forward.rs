@@ -96,7 +96,7 @@ fn a_file_is_loaded_without_a_second_copy_and_run_once_without_another() {
     let network = Zoo.build("vgg16", options, &kiln::burn::tensor::Device::default()).unwrap();
     for ending in ["safetensors", "pth"] {
         let file = folder.path().join(format!("vgg16.{ending}"));
-        weights::export(&network, &file, Zoo.keys("vgg16")).unwrap();
+        weights::export(&network, &file, Zoo.keys("vgg16", options).unwrap()).unwrap();
         let length = fs::metadata(&file).unwrap().len();
         assert!(length > 100 << 20, "{length}: too small to tell a copy from the program itself");
 

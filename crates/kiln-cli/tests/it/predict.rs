@@ -163,11 +163,39 @@ fn tensors_of_a_file_that_a_network_has_no_use_for_are_told() {
     let device = kiln::burn::tensor::Device::default();
     let options = serde_json::json!({ "aux": true });
     let network = Zoo.build("googlenet", options.as_object().unwrap(), &device).unwrap();
-    weights::export(&network, &file, Zoo.keys("googlenet")).unwrap();
+    weights::export(&network, &file, Zoo.keys("googlenet", options.as_object().unwrap()).unwrap())
+        .unwrap();
     let image = fs::read_dir(digits().join("test/7")).unwrap().flatten().next().unwrap().path();
     let call = ["predict", "googlenet", "--weights", text(&file), text(&image)];
     let output = kiln(call).output().unwrap();
     let notes = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{notes}");
     assert!(notes.contains("left out, of auxiliary heads: "), "{notes}");
+}
+
+#[test]
+fn how_the_images_of_a_weight_file_are_normalized_is_told_and_can_be_set() {
+    let weights = short_run().join("checkpoints/best/model.safetensors");
+    let eval = |set: &[&str]| {
+        let call = ["eval", "lenet5", "--weights", text(&weights), "--json"];
+        let set = set.iter().flat_map(|set| ["--set", set]);
+        let output = kiln(call.into_iter().chain(set)).output().unwrap();
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{notes}");
+        let mut object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (object["metrics"].take(), notes)
+    };
+    let (usual, notes) = eval(&[]);
+    assert!(notes.contains("mean [0.1307]") && notes.contains("--set preprocess.mean"), "{notes}");
+    let same = ["preprocess.mean=[0.1307]", "preprocess.std=[0.3081]"];
+    let (said, notes) = eval(&same);
+    assert_eq!((&said, notes.contains("normalized")), (&usual, false), "{notes}");
+    let (other, _) = eval(&["preprocess.mean=[0.9]"]);
+    assert_ne!(other, usual);
+
+    // Any number of images at a time gives the same, from a run too.
+    let right =
+        |set| json(0, ["eval", text(&short_run()), "--set", set])["metrics"]["top1"].clone();
+    assert_eq!(right("batch_size=1000"), right("batch_size=7"));
+    assert_eq!(right("batch_size=7"), usual["top1"]);
 }

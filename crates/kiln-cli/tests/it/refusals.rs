@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use kiln::burn::tensor::Device;
+use kiln::models::{Options, Registry, Zoo, weights};
 use serde_json::Value;
 
 use crate::{bars, json, text};
@@ -149,4 +151,26 @@ fn a_missing_verb_is_a_mistake_with_the_verbs_as_its_hint() {
         assert!(error.ends_with("needs a verb"), "{error}");
         assert!(hint.contains(verb), "{hint}");
     }
+}
+
+#[test]
+fn images_that_cannot_fit_are_refused_before_a_measurement_or_prediction() {
+    let folder = tempfile::tempdir().unwrap();
+    let digit = crate::digits().join("test/7");
+    let image = fs::read_dir(digit).unwrap().flatten().next().unwrap().path();
+    let weights = folder.path().join("w.safetensors");
+    let network = Zoo.build("darknet-tiny", &Options::new(), &Device::default()).unwrap();
+    weights::save(&network, &weights).unwrap();
+    let large = ["--set", "preprocess.height=8192", "--set", "preprocess.width=8192"];
+    let call =
+        ["predict", "darknet-tiny", "--weights", text(&weights), "--set", "preprocess.resize=0"];
+    for number in 0..1024 {
+        fs::copy(&image, folder.path().join(format!("{number}.png"))).unwrap();
+    }
+    let files = [text(folder.path())];
+    let set = ["--set", "batch_size=1024"];
+    let all: Vec<&str> = call.into_iter().chain(large).chain(set).chain(files).collect();
+    let (error, hint) = refused(&all);
+    assert!(error.contains("of memory, and"), "{error}");
+    assert!(hint.contains("batch_size"), "{hint}");
 }

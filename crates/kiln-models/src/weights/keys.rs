@@ -6,8 +6,29 @@
 //! `stages.0.4.branch.1.conv.weight` of `layer1.4.conv2.weight`, and back. The first row that fits
 //! wins, and a name that no row fits stays as it is.
 
+use std::sync::{Mutex, PoisonError};
+
 /// A table of rows `(there, here)`.
 pub type Keys = [(&'static str, &'static str)];
+
+/// A table with the rows `rows`, which a network's options decide. It is kept for as long as the program runs; equal rows
+/// are kept once.
+pub(crate) fn kept(rows: Vec<(String, String)>) -> &'static Keys {
+    static MADE: Mutex<Vec<&'static Keys>> = Mutex::new(Vec::new());
+
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let equal = |keys: &&&'static Keys| {
+        let pairs = keys.iter().zip(&rows);
+        keys.len() == rows.len() && pairs.into_iter().all(|(a, b)| *a == (&b.0[..], &b.1[..]))
+    };
+    if let Some(known) = made.iter().find(equal) {
+        return known;
+    }
+    let leaked = |(there, here): (String, String)| (&*there.leak(), &*here.leak());
+    let keys: &'static Keys = rows.into_iter().map(leaked).collect::<Vec<_>>().leak();
+    made.push(keys);
+    keys
+}
 
 /// Which way a table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,8 @@ fn real() -> Option<PathBuf> {
 fn assert_reproduces(name: &str, file: &str, reference: &str) {
     let Some(folder) = real() else { return };
     let network = Zoo.build(name, &Options::new(), &device()).unwrap();
-    let network = load_exact(network, &folder.join(file), Zoo.keys(name)).unwrap();
+    let network =
+        load_exact(network, &folder.join(file), Zoo.keys(name, &Options::new()).unwrap()).unwrap();
     let mut reference = read_tensors(&folder.join("reference").join(reference)).unwrap();
     let mut tensor = |name: &str| reference.remove(name).unwrap();
     let input = Tensor::<4>::from_data(tensor("input"), &device());

@@ -83,7 +83,7 @@ mod download {
         let file = folder.path().join("lenet5.pth");
         let defaults = Zoo.defaults("lenet5").unwrap();
         let network = Zoo.build("lenet5", &defaults, &device()).unwrap();
-        weights::export(&network, &file, Zoo.keys("lenet5")).unwrap();
+        weights::export(&network, &file, Zoo.keys("lenet5", &Default::default()).unwrap()).unwrap();
         let bytes = fs::read(file).unwrap();
         let hash = Sha256::digest(&bytes);
         let start: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -137,9 +137,14 @@ mod download {
 
         let weights = Weights::Published(Published { entry, file: file.clone() });
         let network = Zoo.build("lenet5", &Zoo.defaults("lenet5").unwrap(), &device()).unwrap();
-        let read = weights::load_exact(network, weights.file().unwrap(), Zoo.keys("lenet5"));
+        let read = weights::load_exact(
+            network,
+            weights.file().unwrap(),
+            Zoo.keys("lenet5", &Default::default()).unwrap(),
+        );
         let again = cache.path().join("again.pth");
-        weights::export(&read.unwrap(), &again, Zoo.keys("lenet5")).unwrap();
+        weights::export(&read.unwrap(), &again, Zoo.keys("lenet5", &Default::default()).unwrap())
+            .unwrap();
         assert!(fs::read(again).unwrap() == *content);
     }
 
@@ -185,7 +190,7 @@ fn write(model: &str, changes: &[(&str, serde_json::Value)], file: &Path) {
         options.insert((*key).to_owned(), value.clone());
     }
     let network = Zoo.build(model, &options, &device()).unwrap();
-    weights::export(&network, file, Zoo.keys(model)).unwrap();
+    weights::export(&network, file, Zoo.keys(model, &options).unwrap()).unwrap();
 }
 
 #[test]
@@ -198,11 +203,18 @@ fn published_weights_bring_their_images_and_names() {
         let options =
             narrow.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         let (name, weights) = ("resnet18".to_owned(), Weights::File(file));
-        Subject::Model { name, options, weights }.load(&Zoo, &device()).unwrap().state
+        Subject::Model { name, options, preprocess: Default::default(), weights }
+            .load(&Zoo, &device())
+            .unwrap()
     };
     let published = load("resnet18-f37072fd.pth");
+    assert!(published.notes.is_empty(), "nothing is assumed: {:?}", published.notes);
+    let published = published.state;
     assert_eq!((published.preprocess.resize, published.preprocess.std[2]), (256, 0.225));
     assert_eq!((published.dataset.as_str(), published.classes.len()), ("imagenet", 1000));
     assert_eq!(published.classes[1], "goldfish");
-    assert_eq!(load("mine.pth").preprocess.resize, 0);
+    // Of others the images of its data set are assumed, and that is told.
+    let mine = load("mine.pth");
+    assert_eq!(mine.state.preprocess, kiln_data::info("imagenet").unwrap().preprocess);
+    assert!(mine.notes[0].contains("--set preprocess.mean"), "{:?}", mine.notes);
 }

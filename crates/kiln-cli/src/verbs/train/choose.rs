@@ -206,8 +206,7 @@ impl Train {
     fn changed(&self, mut recipe: Recipe) -> Result<Recipe, Failure> {
         if let Some(dataset) = self.dataset.as_ref().filter(|name| **name != recipe.dataset) {
             info(dataset)?;
-            recipe.dataset.clone_from(dataset);
-            recipe.data = None;
+            recipe.take(dataset);
         }
         if let Some(data) = &self.data {
             recipe.data = Some(absolute_text(data)?);
