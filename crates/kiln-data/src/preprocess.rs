@@ -26,6 +26,10 @@ pub struct Preprocess {
     /// image to the input's size instead, whatever its shape.
     #[serde(default)]
     pub resize: usize,
+    /// Width in pixels of a black border that an image gets before it is resized: 2 make digits of 28×28 the 32×32 of
+    /// LeNet-5's paper without stretching them.
+    #[serde(default)]
+    pub pad: usize,
     /// Mean of each channel, for values between 0 and 1.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, for values between 0 and 1.
@@ -36,7 +40,7 @@ impl Preprocess {
     /// Values between 0 and 1, neither shifted nor scaled.
     pub fn plain(channels: usize, height: usize, width: usize) -> Self {
         let (mean, std) = (vec![0.0; channels], vec![1.0; channels]);
-        Self { channels, height, width, resize: 0, mean, std }
+        Self { channels, height, width, resize: 0, pad: 0, mean, std }
     }
 
     /// How many numbers an image becomes.
@@ -55,7 +59,7 @@ impl Preprocess {
     ///
     /// [`Error::Setting`] with the key, what is allowed and what was found.
     pub fn check(&self) -> Result<(), Error> {
-        let Self { channels, height, width, resize, ref mean, ref std } = *self;
+        let Self { channels, height, width, resize, ref mean, ref std, .. } = *self;
         if channels != 1 && channels != 3 {
             let reason = format!("{channels}; 1 (grey) or 3 (RGB) are possible");
             return Err(Error::setting("preprocess.channels", reason));
@@ -67,6 +71,10 @@ impl Preprocess {
                     format!("{side} pixels; 1 to {MAX_SIDE} are possible"),
                 ));
             }
+        }
+        if self.pad > MAX_SIDE {
+            let reason = format!("{} pixels; 0 to {MAX_SIDE} are possible", self.pad);
+            return Err(Error::setting("preprocess.pad", reason));
         }
         let side = height.max(width);
         if resize != 0 && !(side..=MAX_SIDE).contains(&resize) {
@@ -114,7 +122,7 @@ impl Preprocess {
         if let Some(fault) = pixels.fault() {
             return Err(fault);
         }
-        let pixels = recoloured(pixels, self.channels);
+        let pixels = padded(recoloured(pixels, self.channels), self.pad);
         let pixels = if self.resize == 0 {
             resized(pixels, self.width, self.height)?
         } else {
@@ -156,6 +164,21 @@ fn recoloured(pixels: &Pixels, channels: usize) -> Cow<'_, Pixels> {
         _ => return Cow::Borrowed(pixels),
     };
     Cow::Owned(Pixels { width, height, channels, data })
+}
+
+/// `pixels` with a black border of `pad` pixels.
+fn padded(pixels: Cow<'_, Pixels>, pad: usize) -> Cow<'_, Pixels> {
+    if pad == 0 {
+        return pixels;
+    }
+    let Pixels { width, height, channels, ref data } = *pixels;
+    let mut wider = Pixels::black(width + 2 * pad, height + 2 * pad, channels);
+    let length = wider.width * channels;
+    let rows = wider.data.chunks_exact_mut(length).skip(pad);
+    for (to, from) in rows.zip(data.chunks_exact(width * channels)) {
+        to[pad * channels..][..from.len()].copy_from_slice(from);
+    }
+    Cow::Owned(wider)
 }
 
 /// Pillow's formula: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point, rounded.
@@ -249,6 +272,12 @@ mod tests {
         let rgb = Pixels::new(2, 1, 3, vec![0, 51, 102, 153, 204, 255]).unwrap();
         let plain = Preprocess::plain(3, 1, 2).apply(&rgb).unwrap();
         assert_eq!(plain, [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
+
+        let bordered = Preprocess { pad: 1, ..Preprocess::plain(1, 3, 4) };
+        let dot = bordered.apply(&grey(2, 1, vec![51, 255])).unwrap();
+        assert_eq!(dot[..4], [0.0; 4]);
+        assert_eq!(dot[4..8], [0.0, 0.2, 1.0, 0.0]);
+        assert_eq!(dot[8..], [0.0; 4]);
 
         let halves = Preprocess {
             mean: vec![0.0, 0.2, 0.4],

@@ -106,8 +106,8 @@ impl Subject {
                     let known = known::of(name, file);
                     let whose = known.filter(|known| known.apply(&mut preprocess));
                     let whose = whose.map_or_else(
-                        || format!("as kiln does for {dataset}"),
-                        |known| format!("as {} trains it", known.whose),
+                        || format!("kiln does for {dataset}"),
+                        |known| format!("{} has them", known.whose),
                     );
                     if changes.is_empty() {
                         notes.push(assumed(name, &preprocess, &whose));
@@ -129,9 +129,11 @@ impl Subject {
 
 /// What is said of the images of weights that nobody describes.
 fn assumed(name: &str, preprocess: &Preprocess, whose: &str) -> String {
-    let Preprocess { mean, std, .. } = preprocess;
+    let Preprocess { mean, std, pad, .. } = preprocess;
+    let border =
+        if *pad == 0 { String::new() } else { format!(" and get a border of {pad} pixels") };
     format!(
-        "images are normalized with mean {mean:?} and deviation {std:?}, {whose}; if these weights of {name} were \
+        "images are normalized with mean {mean:?} and deviation {std:?}{border}, as {whose}; if these weights of {name} were \
          trained otherwise, say so with --set preprocess.mean=[…] and --set preprocess.std=[…]"
     )
 }

@@ -14,6 +14,8 @@ pub(crate) struct Known {
     std: &'static [f32],
     /// Length of the shorter side before the middle is cut out, for an input of the size beside it.
     resize: [usize; 2],
+    /// Border for an input of that size.
+    pad: usize,
 }
 
 /// ImageNet's mean and deviation, which many use for other photos too.
@@ -21,9 +23,13 @@ const IMAGENET: [&[f32]; 2] = [&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]];
 
 /// What is known of the weights in `file` for the network `model`.
 pub(crate) fn of(model: &str, file: &Path) -> Option<Known> {
-    let known =
-        |whose, [mean, std]: [&'static [f32]; 2], resize| Some(Known { whose, mean, std, resize });
+    let known = |whose, [mean, std]: [&'static [f32]; 2], resize| {
+        Some(Known { whose, mean, std, resize, pad: 0 })
+    };
     match model {
+        // It learned digits of 28×28 pixels with a border of two.
+        "lenet5-tanh" => known("ghost9933", [&[0.1307], &[0.3081]], [0, 32])
+            .map(|known| Known { pad: 2, ..known }),
         "lenet-caffe" => known("Caffe", [&[0.0], &[1.0]], [0, 0]),
         "darknet-tiny" | "darknet19" => known("darknet", [&[0.0; 3], &[1.0; 3]], [224, 224]),
         "darknet53" => known("darknet", [&[0.0; 3], &[1.0; 3]], [256, 256]),
@@ -41,13 +47,13 @@ pub(crate) fn of(model: &str, file: &Path) -> Option<Known> {
 impl Known {
     /// Lays it over `preprocess`, where the channels agree and, for the size, the input is the usual one.
     pub(crate) fn apply(&self, preprocess: &mut Preprocess) -> bool {
-        let Known { mean, std, resize: [resize, side], .. } = *self;
+        let Known { mean, std, resize: [resize, side], pad, .. } = *self;
         if preprocess.channels != mean.len() {
             return false;
         }
         (preprocess.mean, preprocess.std) = (mean.to_vec(), std.to_vec());
         if [preprocess.height, preprocess.width] == [side; 2] {
-            preprocess.resize = resize;
+            (preprocess.resize, preprocess.pad) = (resize, pad);
         }
         true
     }
@@ -64,7 +70,7 @@ mod tests {
         assert_eq!(whose("resnet20", "at/resnet20-12fca82f.th"), Some("akamaster"));
         assert_eq!(whose("resnet56", "resnet20-12fca82f.th"), None);
         assert_eq!(whose("resnet20", "resnet20-mine.th"), None);
-        assert_eq!(whose("lenet5-tanh", "any.pth"), None);
+        assert_eq!(whose("lenet5", "any.pth"), None);
     }
 
     #[test]
@@ -74,6 +80,10 @@ mod tests {
         photo.mean = vec![0.4; 3];
         assert!(known.apply(&mut photo));
         assert_eq!(photo, Preprocess { resize: 224, ..Preprocess::plain(3, 224, 224) });
+        let known = of("lenet5-tanh", Path::new("w.pth")).unwrap();
+        let mut digit = Preprocess::plain(1, 32, 32);
+        assert!(known.apply(&mut digit) && digit.pad == 2);
+        let known = of("darknet-tiny", Path::new("w.safetensors")).unwrap();
         let mut grey = Preprocess::plain(1, 224, 224);
         assert!(!known.apply(&mut grey));
         assert_eq!(grey, Preprocess::plain(1, 224, 224));

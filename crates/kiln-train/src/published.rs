@@ -92,7 +92,7 @@ impl Weights {
 pub(crate) fn preprocess(entry: &Pretrained) -> Preprocess {
     let Pretrained { resize, crop, mean, std, .. } = *entry;
     let (mean, std) = (mean.to_vec(), std.to_vec());
-    Preprocess { channels: 3, height: crop, width: crop, resize, mean, std }
+    Preprocess { channels: 3, height: crop, width: crop, resize, pad: 0, mean, std }
 }
 
 /// The published weights that a recipe starts from, if it does.

@@ -338,7 +338,7 @@ fn usual(dataset: &str, [channels, height, width]: [usize; 3]) -> Preprocess {
     let Some(own) = own.filter(|own| own.channels == channels) else {
         let half = vec![0.5; channels];
         let std = half.clone();
-        return Preprocess { channels, height, width, resize: 0, mean: half, std };
+        return Preprocess { channels, height, width, resize: 0, pad: 0, mean: half, std };
     };
     // As large a part is cut out of an image of another size.
     let resize = own.resize.saturating_mul(height.max(width)).div_ceil(own.height.max(own.width));
