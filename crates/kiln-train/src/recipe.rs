@@ -427,7 +427,9 @@ mod tests {
         assert_eq!((own.mean, own.std, own.resize), (vec![0.5], vec![0.5], 0));
         assert!(Recipe::parse(&Zoo, "m", "model = \"cnn\"\n[preprocess]\nchannels = 9").is_err());
 
-        for (name, text) in recipes() {
+        // The paper's ink and paper; colours as the weights learned them.
+        let others = ["lenet5-1998-mnist", "darknet-tiny-clothing-frozen"];
+        for (name, text) in recipes().iter().filter(|(name, _)| !others.contains(name)) {
             let Recipe { dataset, preprocess, .. } = Recipe::parse(&Zoo, name, text).unwrap();
             let Preprocess { mean, std, resize, .. } = info(&dataset).unwrap().preprocess;
             assert_eq!((preprocess.mean, preprocess.std, preprocess.resize), (mean, std, resize));

@@ -25,7 +25,7 @@ fn a_preview_is_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sheet.png");
     let object = json(0, ["data", "preview", "mnist", "--count", "12", "--out", text(&out)]);
-    assert_eq!(keys(&object), ["augment", "count", "file", "name", "split"]);
+    assert_eq!(keys(&object), ["augment", "count", "file", "name", "recipe", "split"]);
     assert!(fs::read(&out).unwrap().starts_with(b"\x89PNG"));
 }
 
