@@ -32,7 +32,8 @@ pub(crate) fn of(model: &str, file: &Path) -> Option<Known> {
             .map(|known| Known { pad: 2, ..known }),
         "lenet-caffe" => known("Caffe", [&[0.0], &[1.0]], [0, 0]),
         "darknet-tiny" | "darknet19" => known("darknet", [&[0.0; 3], &[1.0; 3]], [224, 224]),
-        "darknet53" => known("darknet", [&[0.0; 3], &[1.0; 3]], [256, 256]),
+        // The network is timm's, of the authors' only by its shape: see its card.
+        "darknet53" => known("timm", IMAGENET, [288, 256]),
         "xception" => known("Keras", [&[0.5; 3], &[0.5; 3]], [333, 299]),
         // `resnet20-12fca82f.th`: the networks of akamaster/pytorch_resnet_cifar10.
         _ => {
@@ -71,6 +72,9 @@ mod tests {
         assert_eq!(whose("resnet56", "resnet20-12fca82f.th"), None);
         assert_eq!(whose("resnet20", "resnet20-mine.th"), None);
         assert_eq!(whose("lenet5", "any.pth"), None);
+        // timm's network is trained with ImageNet's colours, the authors' own ones with colours from 0 to 1.
+        assert_eq!(of("darknet53", Path::new("w.pth")).unwrap().mean, IMAGENET[0]);
+        assert_eq!(of("darknet19", Path::new("w.pth")).unwrap().mean, [0.0; 3]);
     }
 
     #[test]
