@@ -240,16 +240,8 @@ pub fn compiled_names() -> String {
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 fn on_cpu(backend: Backend, device: Device) -> Opened {
     let threads = plural(rayon::current_num_threads() as u64, "thread");
-    let adapter = format!("{}, {threads}", processor());
+    let adapter = format!("{}, {threads}", kiln::train::processor());
     Opened { device, backend, adapter, software: false }
-}
-
-/// The processor's name, as far as the system tells.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]

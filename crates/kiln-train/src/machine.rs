@@ -6,17 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use burn::prelude::*;
 use kiln_viz::units;
 
+/// The processor's name as far as the system tells, else its architecture.
+pub fn processor() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
 /// The processor, its cores and the system, in one line.
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let processor = fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            line.split_once(':').map(|(_, name)| name.trim().to_owned())
-        })
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    format!("{processor}, {}, {}", units::plural(cores as u64, "core"), std::env::consts::OS)
+    format!("{}, {}, {}", processor(), units::plural(cores as u64, "core"), std::env::consts::OS)
 }
 
 /// The device in words, such as `CPU (flex)`.
