@@ -64,12 +64,17 @@ pub fn folder(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first of `name.ending`, `name-2.ending`, `name-3.ending` … that isn't there.
-pub fn numbered(name: &str, ending: &str) -> PathBuf {
+/// The first of `name`, `name-2`, `name-3` … with `ending` behind it that isn't there.
+pub fn numbered(name: &Path, ending: &str) -> PathBuf {
+    let name = name.as_os_str();
     (1_u64..)
-        .map(|number| match number {
-            1 => format!("{name}.{ending}").into(),
-            _ => format!("{name}-{number}.{ending}").into(),
+        .map(|number| {
+            let mut numbered = name.to_owned();
+            if number > 1 {
+                numbered.push(format!("-{number}"));
+            }
+            numbered.push(ending);
+            numbered.into()
         })
         .find(|path: &PathBuf| !path.exists())
         .unwrap_or_default()
@@ -97,11 +102,12 @@ mod tests {
     #[test]
     fn a_name_is_numbered_until_it_is_free() {
         let folder = tempfile::tempdir().unwrap();
-        let stem = folder.path().join("sheet").display().to_string();
-        assert_eq!(numbered(&stem, "png"), Path::new(&format!("{stem}.png")));
+        let stem = folder.path().join("sheet");
+        assert_eq!(numbered(&stem, ".png"), folder.path().join("sheet.png"));
         for taken in ["sheet.png", "sheet-2.png"] {
             fs::write(folder.path().join(taken), "").unwrap();
         }
-        assert_eq!(numbered(&stem, "png"), Path::new(&format!("{stem}-3.png")));
+        assert_eq!(numbered(&stem, ".png"), folder.path().join("sheet-3.png"));
+        assert_eq!(numbered(&stem, ""), stem);
     }
 }

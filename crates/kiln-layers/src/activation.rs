@@ -45,7 +45,7 @@ impl Activation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_testkit::{assert_close, device};
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, far_apart, nothing};
 
     const ALL: [Activation; 7] = [
         Activation::Identity,
@@ -56,6 +56,30 @@ mod tests {
         Activation::LeakyRelu,
         Activation::SlightlyLeakyRelu,
     ];
+
+    #[test]
+    fn matches_pytorch() {
+        let golden = Golden::open("activation");
+        for (activation, name) in [
+            (Activation::Relu, "relu"),
+            (Activation::Tanh, "tanh"),
+            (Activation::Sigmoid, "sigmoid"),
+            (Activation::LeakyRelu, "leaky_relu"),
+            (Activation::SlightlyLeakyRelu, "slightly_leaky_relu"),
+        ] {
+            golden.assert_close(name, activation.forward(golden.tensor::<2>("input")));
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let device = device().autodiff();
+        // None of them on a kink, and on both sides of it.
+        let x = far_apart([1, 2, 3, 4], &device) * 2.0 + 3.23;
+        for activation in ALL {
+            assert_gradients(&nothing(), x.clone(), |_, x| activation.forward(x));
+        }
+    }
 
     #[test]
     fn each_follows_its_formula() {

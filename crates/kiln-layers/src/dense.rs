@@ -97,7 +97,16 @@ impl Dense {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_testkit::{assert_close, assert_gradients, device, noise, zeroed};
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise, zeroed};
+
+    #[test]
+    fn matches_pytorch() {
+        let golden = Golden::open("dense");
+        let dense = DenseConfig::new([7, 5]).with_activation(Activation::Tanh);
+        let dense = golden.load(dense.init(&device()));
+
+        golden.assert_close("output", dense.forward(golden.tensor("input")));
+    }
 
     #[test]
     fn zero_weights_give_the_activation_of_zero() {

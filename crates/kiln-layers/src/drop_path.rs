@@ -63,7 +63,7 @@ impl DropPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_testkit::{device, noise};
+    use kiln_testkit::{assert_gradients, device, noise, nothing};
 
     #[test]
     fn in_inference_nothing_is_dropped() {
@@ -95,5 +95,16 @@ mod tests {
         let y = DropPathConfig::new(0.9).init().freeze().forward(x.clone());
 
         y.to_data().assert_eq(&x.to_data(), true);
+    }
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let device = device().autodiff();
+        let layer = DropPathConfig::new(0.5).init();
+
+        assert_gradients(&nothing(), noise([6, 2, 2, 2], 1, &device), |_, x| {
+            // The same images are dropped each time.
+            device.seed(7);
+            layer.forward(x)
+        });
     }
 }

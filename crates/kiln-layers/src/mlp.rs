@@ -103,10 +103,18 @@ impl Mlp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_testkit::{assert_close, assert_gradients, device, noise};
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise};
 
     fn config() -> MlpConfig {
         MlpConfig::new(vec![12, 6, 5, 3])
+    }
+
+    #[test]
+    fn matches_pytorch() {
+        let golden = Golden::open("mlp");
+        let mlp = golden.load(MlpConfig::new(vec![9, 6, 5, 4]).init(&device()));
+
+        golden.assert_close("output", mlp.forward(golden.tensor("input")));
     }
 
     #[test]

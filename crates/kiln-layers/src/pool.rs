@@ -159,7 +159,24 @@ fn noted(kind: &'static str, y: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_testkit::{assert_close, assert_gradients, device, noise, nothing};
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, far_apart, noise, nothing};
+
+    #[test]
+    fn matches_pytorch() {
+        let golden = Golden::open("pooling");
+        let x = golden.tensor("input");
+
+        let max = MaxPoolConfig::new(3, 2);
+        golden.assert_close("max", max.init().forward(x.clone()));
+        let padded = max.with_padding(1).with_ceil(true);
+        golden.assert_close("max_padded", padded.init().forward(x.clone()));
+        let mean = AvgPoolConfig::new(3, 2).with_padding(1);
+        golden.assert_close("mean", mean.init().forward(x.clone()));
+        let inner = mean.with_count_padding(false).with_ceil(true);
+        golden.assert_close("mean_inner", inner.init().forward(x.clone()));
+        golden.assert_close("adaptive", adaptive_avg_pool(x.clone(), 3));
+        golden.assert_close("global", global_avg_pool(x));
+    }
 
     #[test]
     fn max_pooling_ignores_a_small_shift_of_a_lone_peak() {
@@ -215,20 +232,6 @@ mod tests {
 
         assert_gradients(&nothing(), x.clone(), |_, x| average.forward(x));
         assert_gradients(&nothing(), x, |_, x| global_avg_pool(x));
-    }
-
-    /// Values in random order, farther apart than the two points of a difference, so that no
-    /// window's maximum changes its place between them; all below zero, so that a border of zeros
-    /// would win.
-    fn far_apart(shape: [usize; 4], device: &Device) -> Tensor<4> {
-        let noise: Vec<f32> = noise(shape, 3, device).to_data().iter().collect();
-        let mut order: Vec<usize> = (0..noise.len()).collect();
-        order.sort_by(|&a, &b| noise[a].total_cmp(&noise[b]));
-        let mut values = vec![0.0; noise.len()];
-        for (rank, place) in order.into_iter().enumerate() {
-            values[place] = -1.0 - 0.05 * rank as f32;
-        }
-        Tensor::from_data(TensorData::new(values, shape), device)
     }
 
     #[test]

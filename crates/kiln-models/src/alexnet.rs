@@ -26,7 +26,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
 
 /// Names of the parameters in torchvision's network.
 pub const KEYS: &Keys = &[
@@ -133,6 +133,12 @@ impl AlexNetConfig {
             })
             .init(device),
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        let [first, second, _, _, last] = self.channels;
+        Offered::halved(4, &[first, second, last, last])
     }
 
     /// Whether such a network is possible.

@@ -15,7 +15,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds, error};
 
 /// Names of the parameters in timm's `darknet53`.
 pub const KEYS: &Keys = &[
@@ -101,6 +101,11 @@ impl Darknet53Config {
             stages: stages.collect(),
             head: DenseConfig::new([self.channels[4], self.num_classes]).init(device),
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        Offered::halved(1, &[&[self.stem], &self.channels[..]].concat())
     }
 
     /// Whether such a network is possible.

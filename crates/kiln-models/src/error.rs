@@ -91,6 +91,21 @@ pub enum Error {
         /// Channels, height and width that were given.
         found: [usize; 3],
     },
+    /// A head that needs maps which the network doesn't offer.
+    #[error(
+        "{head} needs {} {}, and the network offers {}; `kiln models --json` lists what each offers",
+        if missing.len() == 1 { "a map of the stride" } else { "maps of the strides" },
+        listed(missing),
+        listed(offered)
+    )]
+    Strides {
+        /// What the head is called.
+        head: String,
+        /// The strides that are missing, in pixels of the image.
+        missing: Vec<usize>,
+        /// The strides that the network offers.
+        offered: Vec<usize>,
+    },
     /// A file that can't be read or written.
     #[error("{}: {source}", file.display())]
     File {
@@ -154,6 +169,16 @@ fn either(names: &[&str]) -> String {
         [] => "no name".to_owned(),
         [one] => (*one).to_owned(),
         [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}
+
+/// Numbers as a sentence has them.
+fn listed(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    match &numbers[..] {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }
 

@@ -16,7 +16,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
 
 /// Names of the parameters in a widespread PyTorch script for `lenet5-tanh`.
 pub const TANH_KEYS: &Keys = &[
@@ -135,6 +135,11 @@ impl LeNetConfig {
             head: MlpConfig::new(features).with_activation(self.hidden_activation).init(device),
             side: self.side,
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        Offered::halved(2, &self.maps)
     }
 
     /// Whether such a network is possible.

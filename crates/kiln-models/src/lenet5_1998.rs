@@ -25,7 +25,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, Error, Feature, bounds};
+use crate::{Classifier, Error, Feature, Offered, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names, C3's kernels in the
 /// order of table I.
@@ -58,6 +58,8 @@ const TABLE: [&[usize]; 16] = [
     &[0, 1, 2, 3, 4, 5],
 ];
 
+/// Maps of C1.
+const C1: usize = 6;
 /// Units of F6: the pixels of a drawing of 7×12.
 const CODE: usize = 84;
 
@@ -151,15 +153,20 @@ impl LeNet5Of1998Config {
         let table = TABLE.map(<[usize]>::to_vec).to_vec();
 
         LeNet5Of1998 {
-            c1: conv(self.in_channels, 6),
-            s2: subsample(6),
-            c3: TableConvConfig::new(6, table, 5).with_activation(activation).init(device),
+            c1: conv(self.in_channels, C1),
+            s2: subsample(C1),
+            c3: TableConvConfig::new(C1, table, 5).with_activation(activation).init(device),
             s4: subsample(TABLE.len()),
             c5: conv(TABLE.len(), self.c5),
             f6: DenseConfig::new([self.c5, CODE]).with_activation(activation).init(device),
             num_classes: self.num_classes,
             rubbish: self.rubbish,
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        Offered::halved(2, &[C1, TABLE.len()])
     }
 
     /// Whether such a network is possible.

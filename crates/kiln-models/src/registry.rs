@@ -7,7 +7,7 @@ use burn::prelude::*;
 use crate::options::Options;
 use crate::suggest::nearest;
 use crate::weights::{Keys, Pretrained};
-use crate::{Classifier, Error};
+use crate::{Classifier, Error, Offered};
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +64,18 @@ pub trait Registry {
     fn build(&self, name: &str, options: &Options, device: &Device)
     -> Result<Self::Network, Error>;
 
+    /// The maps that the network `name`, with `options` over its defaults, offers to detection and segmentation heads:
+    /// what is known of its [`features`](Classifier::features) without building it. None, unless the registry says
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    fn features(&self, name: &str, options: &Options) -> Result<Vec<Offered>, Error> {
+        let _ = (name, options);
+        Ok(Vec::new())
+    }
+
     /// How PyTorch's names of the parameters of network `name`, with `options` over its defaults, are spelt here; see
     /// [`weights::load`](crate::weights::load). None, unless the registry says otherwise.
     ///
@@ -113,7 +125,8 @@ mod tests {
     use super::*;
     use crate::weights::{self, keys};
     use crate::{
-        Architecture, Convolutional, Parameter, Zoo, group, initialize, is_below, parameters,
+        Architecture, Convolutional, Feature, Parameter, Zoo, group, initialize, is_below,
+        parameters,
     };
     use burn::module::{ModuleVisitor, Param, ParamId};
     use burn::tensor::Gradients;
@@ -329,6 +342,24 @@ mod tests {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.1.extend(param.grad(self.0).map(|_| param.id));
         }
+    }
+
+    #[test]
+    fn the_listed_maps_are_those_it_gives() {
+        for_each(|entry, device| {
+            for options in both(entry.name) {
+                let model = Zoo.build(entry.name, &options, device).unwrap().valid();
+
+                let given = model.features(images(entry, 1, device));
+
+                let given: Vec<_> = given
+                    .iter()
+                    .map(|&Feature { stride, channels, .. }| Offered { stride, channels })
+                    .collect();
+                assert_eq!(Zoo.features(entry.name, &options).unwrap(), given);
+            }
+            assert!(Zoo.features(entry.name, &Options::new()).unwrap().len() > 1);
+        });
     }
 
     #[test]

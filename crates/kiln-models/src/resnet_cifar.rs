@@ -17,7 +17,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
 
 /// Names of the parameters in akamaster's networks.
 pub const KEYS: &Keys = &[
@@ -106,6 +106,11 @@ impl CifarResNetConfig {
             stages: residual_stages(&[units; 3], self.width, device, |place| self.unit(place)),
             head: DenseConfig::new([4 * self.width, self.num_classes]).init(device),
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        Offered::halved(1, &[0, 1, 2].map(|stage| self.width << stage))
     }
 
     /// Whether such a network is possible.

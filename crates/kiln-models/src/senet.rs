@@ -21,7 +21,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
 
 /// Names of the parameters in timm's legacy SENets.
 pub const KEYS: &Keys = &[
@@ -152,6 +152,13 @@ impl SeNetConfig {
             dropout: DropoutConfig::new(self.dropout).init(),
             head: DenseConfig::new([features, self.num_classes]).init(device),
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|stage| self.unit.channels(self.width << stage));
+        let stem = if self.unit == Unit::Grouped { 2 * self.width } else { self.width };
+        Offered::halved(2, &[stem, a, b, c, d])
     }
 
     /// Whether such a network is possible.

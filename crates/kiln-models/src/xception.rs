@@ -18,7 +18,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, bounds, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds, error};
 
 /// Names of the parameters in timm's `legacy_xception`, whose branches are numbered with their
 /// rectifiers; the first block begins without one.
@@ -145,6 +145,12 @@ impl XceptionConfig {
             dropout: DropoutConfig::new(self.dropout).init(),
             head: DenseConfig::new([exit[2], num_classes]).init(device),
         }
+    }
+
+    /// The maps that the network offers to detection and segmentation heads, in order.
+    pub fn features(&self) -> Vec<Offered> {
+        let ([_, stem], [first, second, third], [.., last]) = (self.stem, self.entry, self.exit);
+        Offered::halved(2, &[stem, first, second, third, last])
     }
 
     /// Whether such a network is possible.

@@ -22,7 +22,8 @@ use crate::vgg::{Vgg, VggConfig};
 use crate::weights::{Keys, Pretrained, pretrained};
 use crate::xception::{self, Xception, XceptionConfig};
 use crate::{
-    Classifier, ConvolutionalHead, Entry, Error, Feature, Registry, Task, bounds, parameters,
+    Classifier, ConvolutionalHead, Entry, Error, Feature, Offered, Registry, Task, bounds,
+    parameters,
 };
 
 /// The networks that kiln brings along.
@@ -33,6 +34,9 @@ pub struct Zoo;
 trait Family: Config + Clone + Send + Sync + 'static {
     /// How PyTorch's names of the parameters are spelt here.
     fn keys(&self) -> &'static Keys;
+
+    /// The maps that it offers to heads.
+    fn features(&self) -> Vec<Offered>;
 
     /// Whether such a network is possible.
     fn check(&self) -> Result<(), Error>;
@@ -60,6 +64,10 @@ macro_rules! families {
             fn keys(&self) -> &'static Keys {
                 let $this = self;
                 $keys
+            }
+
+            fn features(&self) -> Vec<Offered> {
+                self.features()
             }
 
             fn check(&self) -> Result<(), Error> {
@@ -231,11 +239,13 @@ static ENTRIES: LazyLock<Vec<Entry>> =
 
 type Build = dyn Fn(&Options, &Device) -> Result<Architecture, Error> + Send + Sync;
 type KeysOf = dyn Fn(&Options) -> Result<&'static Keys, Error> + Send + Sync;
+type FeaturesOf = dyn Fn(&Options) -> Result<Vec<Offered>, Error> + Send + Sync;
 
 /// One network of the zoo.
 struct Line {
     entry: Entry,
     keys: Box<KeysOf>,
+    features: Box<FeaturesOf>,
     defaults: Options,
     build: Box<Build>,
 }
@@ -255,6 +265,10 @@ fn line<C: Family>(
         keys: Box::new({
             let config = config.clone();
             move |options| Ok(configured(&config, options)?.keys())
+        }),
+        features: Box::new({
+            let config = config.clone();
+            move |options| Ok(configured(&config, options)?.features())
         }),
         build: Box::new(move |options, device| {
             affordable(configured(&config, options)?.network(device))
@@ -302,6 +316,10 @@ impl Registry for Zoo {
 
     fn build(&self, name: &str, options: &Options, device: &Device) -> Result<Architecture, Error> {
         (self.line(name)?.build)(options, device)
+    }
+
+    fn features(&self, name: &str, options: &Options) -> Result<Vec<Offered>, Error> {
+        (self.line(name)?.features)(options)
     }
 
     fn keys(&self, name: &str, options: &Options) -> Result<&'static Keys, Error> {

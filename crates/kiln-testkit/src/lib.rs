@@ -7,4 +7,4 @@ mod tensors;
 
 pub use golden::Golden;
 pub use gradients::assert_gradients;
-pub use tensors::{assert_close, device, largest_difference, noise, nothing, zeroed};
+pub use tensors::{assert_close, device, far_apart, largest_difference, noise, nothing, zeroed};

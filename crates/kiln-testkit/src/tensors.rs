@@ -23,6 +23,20 @@ pub fn noise<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> T
     Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), shape), device)
 }
 
+/// Values in random order, farther apart than the two points of a difference, so that no
+/// window's maximum changes its place between them; all below zero, so that a border of zeros
+/// would win.
+pub fn far_apart(shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let noise: Vec<f32> = noise(shape, 3, device).to_data().iter().collect();
+    let mut order: Vec<usize> = (0..noise.len()).collect();
+    order.sort_by(|&a, &b| noise[a].total_cmp(&noise[b]));
+    let mut values = vec![0.0; noise.len()];
+    for (rank, place) in order.into_iter().enumerate() {
+        values[place] = -1.0 - 0.05 * rank as f32;
+    }
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
 /// `module` with every float parameter set to zero.
 pub fn zeroed<M: Module>(module: M) -> M {
     struct Zero;

@@ -1,10 +1,10 @@
 //! `kiln models`: what can be trained.
 
 use clap::Args;
-use kiln::models::{Entry, Registry, Zoo, did_you_mean, nearest};
-use serde_json::json;
+use kiln::models::{Entry, Options, Registry, Zoo, did_you_mean, nearest};
+use serde_json::{Value, json};
 
-use crate::errors::Verb;
+use crate::errors::{Failure, Verb};
 use crate::numbers::{count, shape};
 use crate::output::{self, Output};
 use crate::table::{Side, Table};
@@ -13,9 +13,10 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln models              All of them
   kiln models net          Those with `net` in their name, task or description
 
-JSON: {models: [{name, task, parameters, input, dataset, summary}]}
+JSON: {models: [{name, task, parameters, input, features: [{stride, channels}], dataset, summary}]}
 `parameters` counts trainable numbers at the default options; `input` is
-[channels, height, width].";
+[channels, height, width]; `features` are the maps that detection and segmentation heads can take,
+`stride` in pixels of the image.";
 
 /// List the networks that kiln knows
 #[derive(Args, Debug)]
@@ -37,14 +38,8 @@ impl Models {
             output::note(&format!("no model mentions `{filter}`{near}"));
         }
 
-        let object = json!({ "models": shown.iter().map(|entry| json!({
-            "name": entry.name,
-            "task": entry.task.to_string(),
-            "parameters": entry.parameters,
-            "input": entry.input,
-            "dataset": entry.dataset,
-            "summary": entry.summary,
-        })).collect::<Vec<_>>() });
+        let models: Vec<_> = shown.iter().map(|entry| object(entry)).collect::<Result<_, _>>()?;
+        let object = json!({ "models": models });
         output.result(&object, |to| {
             let mut table = Table::new(&[
                 ("model", Side::Left),
@@ -67,6 +62,22 @@ impl Models {
             if shown.is_empty() { Ok(()) } else { table.write(to) }
         })
     }
+}
+
+fn object(entry: &Entry) -> Result<Value, Failure> {
+    let features = Zoo.features(entry.name, &Options::new())?;
+    Ok(json!({
+        "name": entry.name,
+        "task": entry.task.to_string(),
+        "parameters": entry.parameters,
+        "input": entry.input,
+        "features": features
+            .iter()
+            .map(|map| json!({ "stride": map.stride, "channels": map.channels }))
+            .collect::<Vec<_>>(),
+        "dataset": entry.dataset,
+        "summary": entry.summary,
+    }))
 }
 
 fn mentions(entry: &Entry, filter: &str) -> bool {

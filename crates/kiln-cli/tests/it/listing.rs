@@ -9,7 +9,10 @@ fn models_are_listed_with_their_stable_keys() {
     let object = json(0, ["models"]);
     let lenet = &object["models"][0];
     assert_eq!(keys(&object), ["models"]);
-    assert_eq!(keys(lenet), ["dataset", "input", "name", "parameters", "summary", "task"]);
+    assert_eq!(
+        keys(lenet),
+        ["dataset", "features", "input", "name", "parameters", "summary", "task"]
+    );
     assert_eq!(
         (&lenet["name"], &lenet["task"], &lenet["parameters"]),
         (&value!("lenet5"), &value!("classification"), &value!(61_750))

@@ -47,7 +47,8 @@ impl Preview {
     /// Draws the sheet.
     pub fn run(self, output: Output) -> Verb {
         info(&self.name)?;
-        let out = self.out.clone().unwrap_or_else(|| target::numbered("preview", "png"));
+        let out =
+            self.out.clone().unwrap_or_else(|| target::numbered(Path::new("preview"), ".png"));
         if out.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
             return Err(Failure::usage(format!("{}: a preview is a PNG picture", out.display()))
                 .hint("end the file's name with .png"));

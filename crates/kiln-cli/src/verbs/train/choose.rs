@@ -10,6 +10,7 @@ use kiln::train::{Job, PRETRAINED, Recipe, recipes, run_of, runs_in};
 use super::Train;
 use crate::errors::Failure;
 use crate::output::{self, argument};
+use crate::target;
 use crate::verbs::data::info;
 use crate::verbs::subject::{is_model, looks_like_a_path};
 
@@ -33,11 +34,7 @@ impl Train {
         } else {
             stem
         };
-        let free = (1..).map(|number| match number {
-            1 => Path::new("runs").join(&name),
-            _ => Path::new("runs").join(format!("{name}-{number}")),
-        });
-        Ok((free.into_iter().find(|folder| !folder.exists()).unwrap_or_default(), false))
+        Ok((target::numbered(&Path::new("runs").join(name), ""), false))
     }
 
     /// The job for `folder`; `fresh` is the recipe of a run that isn't begun, if not the command
