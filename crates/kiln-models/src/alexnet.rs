@@ -201,11 +201,10 @@ impl Classifier for AlexNet {
 
     /// The maps before the pools, of strides 4, 8 and 16, and the last one, of stride 32.
     fn features(&self, images: Tensor<4>) -> Vec<Feature> {
-        let mut features = Vec::new();
-        let last =
-            self.maps(images, |stride, map| features.push(Feature::new(stride, map.clone())));
-        features.push(Feature::new(32, last));
-        features
+        Feature::shown(|show| {
+            let last = self.maps(images, &mut *show);
+            show(32, &last);
+        })
     }
 
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {

@@ -144,11 +144,10 @@ impl Classifier for Cnn {
 
     /// The maps before the pools, of strides 1, 2 and 4, and the last one, of stride 8.
     fn features(&self, images: Tensor<4>) -> Vec<Feature> {
-        let mut features = Vec::new();
-        let last =
-            self.maps(images, |stride, map| features.push(Feature::new(stride, map.clone())));
-        features.push(Feature::new(8, last));
-        features
+        Feature::shown(|show| {
+            let last = self.maps(images, &mut *show);
+            show(8, &last);
+        })
     }
 
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {

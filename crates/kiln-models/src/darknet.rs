@@ -185,9 +185,9 @@ impl Classifier for Darknet {
 
     /// The maps of the stages, of strides 1, 2, 4, …
     fn features(&self, images: Tensor<4>) -> Vec<Feature> {
-        let mut features = Vec::new();
-        self.maps(images, |stride, map| features.push(Feature::new(stride, map.clone())));
-        features
+        Feature::shown(|show| {
+            self.maps(images, show);
+        })
     }
 
     fn convolutional_head(&self) -> Option<ConvolutionalHead> {

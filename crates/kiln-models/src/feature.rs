@@ -29,6 +29,13 @@ impl Feature {
     pub fn new(stride: usize, map: Tensor<4>) -> Self {
         Self { stride, channels: map.dims()[1], map }
     }
+
+    /// The maps that `run` shows to the function that it is given, in order, with their strides.
+    pub(crate) fn shown(run: impl FnOnce(&mut dyn FnMut(usize, &Tensor<4>))) -> Vec<Feature> {
+        let mut features = Vec::new();
+        run(&mut |stride, map| features.push(Feature::new(stride, map.clone())));
+        features
+    }
 }
 
 impl Offered {

@@ -233,9 +233,9 @@ impl Classifier for Xception {
 
     /// The maps before each halving and the last one, of strides 2, 4, 8, 16 and 32.
     fn features(&self, images: Tensor<4>) -> Vec<Feature> {
-        let mut features = Vec::new();
-        self.maps(images, |stride, map| features.push(Feature::new(stride, map.clone())));
-        features
+        Feature::shown(|show| {
+            self.maps(images, show);
+        })
     }
 
     fn head_paths(&self) -> &'static [&'static str] {

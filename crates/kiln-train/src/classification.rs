@@ -99,13 +99,13 @@ impl Subject {
                     }
                 }
                 let Recipe { mut dataset, mut preprocess, .. } = recipe;
+                let mut known = None;
                 if let Some(entry) = weights.published(registry, name) {
                     dataset = published::DATASET.to_owned();
                     preprocess = published::preprocess(entry);
                 } else if let Some(file) = weights.file() {
-                    let known = known::of(name, file);
-                    let whose = known.filter(|known| known.apply(&mut preprocess));
-                    let whose = whose.map_or_else(
+                    known = known::of(name, file).filter(|known| known.apply(&mut preprocess));
+                    let whose = known.as_ref().map_or_else(
                         || format!("kiln does for {dataset}"),
                         |known| format!("{} has them", known.whose),
                     );
@@ -119,6 +119,9 @@ impl Subject {
                 let mut classes = kiln_data::info(&dataset).map_or(Vec::new(), |info| info.classes);
                 if wanted.is_some_and(|wanted| wanted != classes.len() as u64) {
                     classes.clear();
+                }
+                if let Some(known) = known {
+                    classes = known.in_order(classes);
                 }
                 let state = State::new(name, merged, dataset, classes, preprocess);
                 Ready { notes, ..Ready::of(network, state) }.checked()

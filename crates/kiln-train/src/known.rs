@@ -3,6 +3,8 @@
 //! torchvision's are in a table of their own, see `published.rs`. Those here have no published sums to know them by, so
 //! the network's name has to do, and whoever loads a file is told what was taken.
 
+mod darknet;
+
 use std::path::Path;
 
 use kiln_data::Preprocess;
@@ -16,6 +18,8 @@ pub(crate) struct Known {
     resize: [usize; 2],
     /// Border for an input of that size.
     pad: usize,
+    /// For each score, the place of its class in the data set's order, where the two differ.
+    order: &'static [usize],
 }
 
 /// ImageNet's mean and deviation, which many use for other photos too.
@@ -24,14 +28,15 @@ const IMAGENET: [&[f32]; 2] = [&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]];
 /// What is known of the weights in `file` for the network `model`.
 pub(crate) fn of(model: &str, file: &Path) -> Option<Known> {
     let known = |whose, [mean, std]: [&'static [f32]; 2], resize| {
-        Some(Known { whose, mean, std, resize, pad: 0 })
+        Some(Known { whose, mean, std, resize, pad: 0, order: &[] })
     };
     match model {
         // It learned digits of 28×28 pixels with a border of two.
         "lenet5-tanh" => known("ghost9933", [&[0.1307], &[0.3081]], [0, 32])
             .map(|known| Known { pad: 2, ..known }),
         "lenet-caffe" => known("Caffe", [&[0.0], &[1.0]], [0, 0]),
-        "darknet-tiny" | "darknet19" => known("darknet", [&[0.0; 3], &[1.0; 3]], [224, 224]),
+        "darknet-tiny" | "darknet19" => known("darknet", [&[0.0; 3], &[1.0; 3]], [224, 224])
+            .map(|known| Known { order: &darknet::ORDER, ..known }),
         // The network is timm's, of the authors' only by its shape: see its card.
         "darknet53" => known("timm", IMAGENET, [288, 256]),
         "xception" => known("Keras", [&[0.5; 3], &[0.5; 3]], [333, 299]),
@@ -57,6 +62,15 @@ impl Known {
             (preprocess.resize, preprocess.pad) = (resize, pad);
         }
         true
+    }
+
+    /// The names of `classes` in the order of the scores.
+    pub(crate) fn in_order(&self, classes: Vec<String>) -> Vec<String> {
+        if self.order.len() == classes.len() {
+            self.order.iter().map(|&place| classes[place].clone()).collect()
+        } else {
+            classes
+        }
     }
 }
 
@@ -91,5 +105,16 @@ mod tests {
         let mut grey = Preprocess::plain(1, 224, 224);
         assert!(!known.apply(&mut grey));
         assert_eq!(grey, Preprocess::plain(1, 224, 224));
+    }
+    #[test]
+    fn scores_in_an_order_of_their_own_keep_their_names() {
+        let imagenet = kiln_data::info("imagenet").unwrap().classes;
+        let ordered = |model| of(model, Path::new("w.weights")).unwrap().in_order(imagenet.clone());
+
+        assert_eq!(ordered("darknet-tiny")[..3], ["kit fox", "English setter", "Siberian husky"]);
+        assert_eq!(ordered("darknet53"), imagenet);
+        let other = vec!["ant".to_owned(), "bee".to_owned()];
+        let known = of("darknet-tiny", Path::new("w.weights")).unwrap();
+        assert_eq!(known.in_order(other.clone()), other);
     }
 }
