@@ -47,7 +47,7 @@ pub use convolutional::{Convolutional, ConvolutionalHead};
 pub use error::Error;
 pub use feature::{Feature, Offered};
 pub use options::Options;
-pub use parameters::{Parameter, group, initialize, is_below, parameters, trainable};
+pub use parameters::{Parameter, group, initialize, is_below, norm_flags, parameters, trainable};
 pub use registry::{Entry, Registry, Task};
 pub use suggest::{did_you_mean, nearest};
 pub use summary::{Row, Summary, summarize, trace};

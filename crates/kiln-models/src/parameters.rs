@@ -30,8 +30,23 @@ pub fn parameters<M: Module>(model: &M) -> Vec<Parameter> {
 pub fn group<M: Module>(model: &M, mut chosen: impl FnMut(&str) -> bool) -> ParamGroup {
     let Paths { found, flags, .. } = walk(model);
     let learned = found.into_iter().filter(|parameter| parameter.trainable);
+    let flags = flags.into_iter().map(|flag| (flag.id, flag.path));
     let all = learned.map(|parameter| (parameter.id, parameter.path)).chain(flags);
     ParamGroup::from_ids(all.filter(|(_, path)| chosen(path)).map(|(id, _)| id).collect())
+}
+
+/// The flags by which those batch norms of `model` at paths that `chosen` accepts know that they are in training.
+///
+/// [`Module::freeze_group`] takes it: then such a norm keeps its statistics and normalizes with them, while its scale and
+/// shift learn on. `None` where there is no such norm.
+pub fn norm_flags<M: Module>(
+    model: &M,
+    mut chosen: impl FnMut(&str) -> bool,
+) -> Option<ParamGroup> {
+    let flags = walk(model).flags.into_iter();
+    let norms = flags.filter(|flag| flag.of_norm && chosen(&flag.path));
+    let ids: Vec<ParamId> = norms.map(|flag| flag.id).collect();
+    (!ids.is_empty()).then(|| ParamGroup::from_ids(ids))
 }
 
 /// Whether `path` is `start` or lies below it: `stages.1.0` lies below `stages.1`, `stages.10` does
@@ -45,11 +60,21 @@ pub fn is_below(path: &str, start: &str) -> bool {
 struct Paths {
     path: Vec<String>,
     found: Vec<Parameter>,
-    flags: Vec<(ParamId, String)>,
+    flags: Vec<Mode>,
+    /// Whether what is visited now lies in a batch norm.
+    in_norm: bool,
+}
+
+/// A flag by which a module knows that it is in training.
+struct Mode {
+    id: ParamId,
+    path: String,
+    of_norm: bool,
 }
 
 impl ModuleVisitor for Paths {
     fn enter_module(&mut self, name: &str, container: &str) {
+        self.in_norm = container == "Struct:BatchNorm";
         if !is_variant(container) {
             self.path.push(name.to_owned());
         }
@@ -73,7 +98,7 @@ impl ModuleVisitor for Paths {
     }
 
     fn visit_flag(&mut self, flag: &Param<Flag>) {
-        self.flags.push((flag.id, self.path.join(".")));
+        self.flags.push(Mode { id: flag.id, path: self.path.join("."), of_norm: self.in_norm });
     }
 }
 

@@ -7,9 +7,9 @@
 use std::fmt;
 
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
-use burn::module::ParamGroup;
+use burn::module::{Module, ParamGroup};
 use kiln_models::{
-    Classifier, Parameter, did_you_mean, group, is_below, nearest, options, parameters,
+    Classifier, Parameter, did_you_mean, group, is_below, nearest, norm_flags, options, parameters,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,6 +38,10 @@ pub struct Group {
     pub frozen: bool,
     /// Epochs, from the first, for which the group is frozen.
     pub frozen_epochs: usize,
+    /// Whether its batch norms keep their statistics and normalize with them throughout, also where the group learns.
+    /// Their scale and shift learn with the rest, as those of a norm in PyTorch's `eval()` do: a scale can only be right
+    /// for the weights before it. Small batches, whose own statistics are poor, want this.
+    pub freeze_norms: bool,
 }
 
 /// Epochs in which the same parameters learn.
@@ -53,6 +57,8 @@ pub struct Stage {
     pub parameters: usize,
     /// What the frozen groups match.
     pub frozen: Vec<String>,
+    /// What those groups match that learn while their norms keep their statistics.
+    pub fixed_norms: Vec<String>,
 }
 
 /// The groups of a recipe, found in a network.
@@ -71,13 +77,21 @@ struct Found {
     rate_factor: f64,
     /// Epochs, from the first, for which it is frozen; the whole run has no more than that.
     frozen_epochs: usize,
+    /// The training flags of its norms, if they keep their statistics throughout.
+    norms: Option<ParamGroup>,
     /// Numbers that learn where it is not frozen.
     parameters: usize,
 }
 
 impl Default for Group {
     fn default() -> Self {
-        Group { matches: String::new(), rate_factor: 1.0, frozen: false, frozen_epochs: 0 }
+        Group {
+            matches: String::new(),
+            rate_factor: 1.0,
+            frozen: false,
+            frozen_epochs: 0,
+            freeze_norms: false,
+        }
     }
 }
 
@@ -102,7 +116,7 @@ impl Group {
 
     /// Says which value cannot be used, if one cannot.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Group { matches, rate_factor, frozen, frozen_epochs } = self;
+        let Group { matches, rate_factor, frozen, frozen_epochs, freeze_norms: _ } = self;
         if matches.is_empty() {
             return Err(format!(
                 "a group needs the key `match`: `{BACKBONE}`, `{HEAD}` or the beginning of a path"
@@ -157,11 +171,25 @@ impl Groups {
             return Err(unmatched(&none.matches, &learned));
         }
 
+        if let Some(none) = groups
+            .iter()
+            .find(|of| of.freeze_norms && norm_flags(network, |path| matches(of, path)).is_none())
+        {
+            let matches = &none.matches;
+            return Err(format!(
+                "group `{matches}` has freeze_norms and no batch norm; leave it out"
+            ));
+        }
+
         let found = groups.iter().enumerate().map(|(index, of)| Found {
             matches: of.matches.clone(),
             group: group(network, |path| owner(path) == Some(index)),
             rate_factor: of.rate_factor,
             frozen_epochs: if of.frozen { epochs } else { of.frozen_epochs.min(epochs) },
+            norms: of
+                .freeze_norms
+                .then(|| norm_flags(network, |path| owner(path) == Some(index)))
+                .flatten(),
             parameters: count(learned.iter().filter(|p| owner(&p.path) == Some(index))),
         });
         let groups = Groups { found: found.collect(), parameters: count(learned.iter()), epochs };
@@ -186,14 +214,17 @@ impl Groups {
             .iter()
             .zip(ends)
             .map(|(&start, last)| {
-                let frozen = self.found.iter().filter(|found| found.frozen_epochs > start);
-                let still: usize = frozen.clone().map(|found| found.parameters).sum();
+                let (frozen, thawed): (Vec<_>, Vec<_>) =
+                    self.found.iter().partition(|found| found.frozen_epochs > start);
+                let fixed = thawed.into_iter().filter(|found| found.norms.is_some());
+                let still: usize = frozen.iter().map(|found| found.parameters).sum();
                 Stage {
                     first: start + 1,
                     last,
                     learning: self.parameters - still,
                     parameters: self.parameters,
-                    frozen: frozen.map(|found| found.matches.clone()).collect(),
+                    frozen: frozen.into_iter().map(|found| found.matches.clone()).collect(),
+                    fixed_norms: fixed.map(|found| found.matches.clone()).collect(),
                 }
             })
             .collect()
@@ -222,14 +253,16 @@ impl Groups {
     /// `network` with frozen what is frozen in epoch `epoch`, from 0.
     pub(crate) fn freeze<C: Classifier>(&self, network: C, epoch: usize) -> C {
         let held = self.found.iter().filter(|found| found.frozen_epochs > 0);
-        held.fold(network, |network, found| {
+        let network = held.fold(network, |network, found| {
             let group = found.group.clone();
             if epoch < found.frozen_epochs {
                 network.freeze_group(group)
             } else {
                 network.unfreeze_group(group)
             }
-        })
+        });
+        let norms = self.found.iter().filter_map(|found| found.norms.clone());
+        norms.fold(network, Module::freeze_group)
     }
 
     /// The learning rate of every parameter where the recipe's is `rate`.
@@ -244,17 +277,25 @@ impl Groups {
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stage { first, last, learning, parameters, frozen } = self;
+        let Stage { first, last, learning, parameters, frozen, fixed_norms } = self;
         match last - first {
             0 => write!(f, "epoch {first}: ")?,
             _ => write!(f, "epochs {first} to {last}: ")?,
         }
         let number = |number: usize| kiln_viz::units::count(number as u64);
         if frozen.is_empty() {
-            write!(f, "all {} parameters learn", number(*parameters))
+            write!(f, "all {} parameters learn", number(*parameters))?;
         } else {
             let (learning, parameters) = (number(*learning), number(*parameters));
-            write!(f, "{learning} of {parameters} parameters learn; frozen: {}", frozen.join(", "))
+            write!(
+                f,
+                "{learning} of {parameters} parameters learn; frozen: {}",
+                frozen.join(", ")
+            )?;
+        }
+        match fixed_norms.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; norms keep their statistics: {}", fixed_norms.join(", ")),
         }
     }
 }
@@ -320,6 +361,20 @@ mod tests {
         );
         assert_eq!(stages(&[frozen("convs.0", 1), frozen("convs.1", 8)]).len(), 3);
         assert_eq!(stages(&[frozen("convs.0", 20)]).len(), 1);
+    }
+
+    #[test]
+    fn norms_that_keep_their_statistics_are_told_of_once_the_rest_learns() {
+        let group = Group { freeze_norms: true, ..frozen("backbone", 3) };
+        assert_eq!(
+            stages(std::slice::from_ref(&group)),
+            [
+                "epochs 1 to 3: 45 of 1,035 parameters learn; frozen: backbone",
+                "epochs 4 to 9: all 1,035 parameters learn; norms keep their statistics: backbone",
+            ]
+        );
+        let message = Groups::find(&network(), &[Group { matches: "head".into(), ..group }], 9);
+        assert!(message.unwrap_err().contains("freeze_norms and no batch norm"));
     }
 
     #[test]

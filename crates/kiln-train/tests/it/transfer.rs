@@ -142,6 +142,38 @@ fn after_the_thaw_the_backbone_and_its_statistics_learn() {
 }
 
 #[test]
+fn frozen_norms_keep_every_bit_of_their_statistics_while_all_else_learns() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [run, parts] = ["run", "parts"].map(|name| folder.path().join(name));
+    let file = five_classes(folder.path());
+    // The first epoch frozen, the second thawed.
+    let groups = [Group { freeze_norms: true, frozen_epochs: 1, ..backbone() }];
+    let job = |out: &Path| {
+        let mut job = grouped(out, 2, &groups);
+        job.recipe.weights = Some(file.display().to_string());
+        job
+    };
+    let mut heard = Heard::default();
+    train(&Mine, &job(&run), &mut heard).unwrap();
+    let said = heard.0.join("\n");
+    assert!(said.contains("all 1,442 parameters learn; norms keep their statistics: backbone"));
+
+    let (before, after) = (tensors(&file), last(&run));
+    for (path, values) in after.iter().filter(|(path, _)| !path.starts_with("head")) {
+        // Scale and shift learn, as the convolutions do.
+        assert_eq!(before[path] == *values, path.contains("running"), "{path}");
+    }
+
+    // Thawed and resumed, they are still fixed.
+    let steps = kiln_train::plan(&Mine, &job(&run)).unwrap().steps_per_epoch;
+    train(&Mine, &job(&parts), &mut After(steps + 3)).unwrap();
+    let rest = Job::resume(&Mine, &parts, Device::default()).unwrap();
+    assert_eq!(train(&Mine, &rest, &mut Silent).unwrap().stopped, Stopped::Finished);
+    assert!(bytes(&run, "last") == bytes(&parts, "last"));
+}
+
+#[test]
 fn a_rate_factor_of_zero_holds_the_weights_and_not_the_statistics() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
