@@ -66,14 +66,15 @@ impl Dense {
         y
     }
 
-    /// The same function of every window of `side`×`side` pixels, as a convolution without
-    /// padding: for the one window of a map of that size, what this layer gives for the flattened
-    /// map.
+    /// The same function of every window of `seen`×`seen` pixels, as a convolution without padding:
+    /// for the one window of a map of that size, what this layer gives for the flattened map of
+    /// `side`×`side` pixels that an [`adaptive_avg_pool`](crate::adaptive_avg_pool) makes of it. Of
+    /// equal sides there is nothing to average.
     ///
     /// # Panics
     ///
-    /// Panics if no map of that size has `features_in` values.
-    pub fn to_convolution(&self, side: usize) -> ConvBlock {
+    /// Panics if no map of `side`×`side` pixels has `features_in` values.
+    pub fn to_convolution(&self, side: usize, seen: usize) -> ConvBlock {
         let weight = self.linear.weight.val();
         let [features_in, features_out] = weight.dims();
         let channels = features_in / (side * side);
@@ -82,21 +83,41 @@ impl Dense {
             "no map of {side}x{side} pixels has {features_in} values"
         );
 
-        let mut block = ConvBlockConfig::new([channels, features_out], side)
+        let mut block = ConvBlockConfig::new([channels, features_out], seen)
             .with_padding(Some(0))
             .with_norm(Norm::None)
             .with_activation(self.activation)
             .init(&weight.device());
         let kernel = weight.transpose().reshape([features_out, channels, side, side]);
-        block.conv.weight = Param::from_tensor(kernel);
+        block.conv.weight = Param::from_tensor(spread(kernel, seen));
         block.conv.bias.clone_from(&self.linear.bias);
         block
     }
 }
 
+/// The kernel of `seen`×`seen` pixels that gives for a map what `kernel` gives for its averages: each
+/// pixel has a part of the weight of every average that it is in.
+fn spread(kernel: Tensor<4>, seen: usize) -> Tensor<4> {
+    let [.., side] = kernel.dims();
+    if side == seen {
+        return kernel;
+    }
+    let parts = (0..side).flat_map(|bin| {
+        let window = bin * seen / side..((bin + 1) * seen).div_ceil(side);
+        (0..seen).map(move |pixel| match window.contains(&pixel) {
+            true => 1.0 / window.len() as f32,
+            false => 0.0,
+        })
+    });
+    let parts = TensorData::new(parts.collect::<Vec<f32>>(), [1, 1, side, seen]);
+    let parts = Tensor::<4>::from_data(parts, &kernel.device());
+    kernel.matmul(parts.clone()).swap_dims(2, 3).matmul(parts).swap_dims(2, 3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adaptive_avg_pool;
     use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise, zeroed};
 
     #[test]
@@ -124,11 +145,26 @@ mod tests {
         let dense = dense.init(&device());
         let x = noise([2, 3, 4, 3], 3, &device());
 
-        let maps = dense.to_convolution(2).forward(x.clone());
+        let maps = dense.to_convolution(2, 2).forward(x.clone());
 
         assert_eq!(maps.dims(), [2, 5, 3, 2]);
         let window = x.slice(s![.., .., 2..4, 1..3]).flatten(1, 3);
         assert_close(maps.slice(s![.., .., 2, 1]).flatten(1, 3), dense.forward(window));
+    }
+
+    #[test]
+    fn its_convolution_takes_averages_along() {
+        let dense = DenseConfig::new([2 * 3 * 3, 4]).init(&device());
+        // Smaller than what the layer sees, so that pixels repeat; larger, evenly and not.
+        for seen in [1, 2, 6, 7] {
+            let x = noise([2, 2, seen, seen], 3, &device());
+
+            let map = dense.to_convolution(3, seen).forward(x.clone());
+
+            assert_eq!(map.dims(), [2, 4, 1, 1]);
+            let averaged = adaptive_avg_pool(x, 3).flatten(1, 3);
+            assert_close(map.flatten(1, 3), dense.forward(averaged));
+        }
     }
 
     #[test]

@@ -88,15 +88,16 @@ impl Mlp {
         })
     }
 
-    /// The same function as convolutions over maps of any size, without dropout. The first sees
-    /// windows of `side`×`side` pixels, the flattened map that the first dense layer sees.
+    /// The same function as convolutions over maps of any size, without dropout. The first sees windows of
+    /// `seen`×`seen` pixels, of which the first dense layer sees averages, `side`×`side` of them.
     ///
     /// # Panics
     ///
     /// Panics as [`Dense::to_convolution`].
-    pub fn to_convolutions(&self, side: usize) -> Vec<ConvBlock> {
-        let sides = std::iter::once(side).chain(std::iter::repeat(1));
-        self.layers.iter().zip(sides).map(|(layer, side)| layer.to_convolution(side)).collect()
+    pub fn to_convolutions(&self, side: usize, seen: usize) -> Vec<ConvBlock> {
+        let sides = std::iter::once([side, seen]).chain(std::iter::repeat([1, 1]));
+        let layers = self.layers.iter().zip(sides);
+        layers.map(|(layer, [side, seen])| layer.to_convolution(side, seen)).collect()
     }
 }
 
@@ -162,7 +163,7 @@ mod tests {
         let mlp = config().init(&device());
         let x = noise::<4>([2, 3, 2, 2], 2, &device());
 
-        let convolved = mlp.to_convolutions(2).iter().fold(x.clone(), |x, conv| conv.forward(x));
+        let convolved = mlp.to_convolutions(2, 2).iter().fold(x.clone(), |x, conv| conv.forward(x));
 
         assert_close(convolved.flatten(1, 3), mlp.forward(x.flatten(1, 3)));
     }

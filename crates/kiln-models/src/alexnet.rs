@@ -207,8 +207,8 @@ impl Classifier for AlexNet {
         })
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead { pool: None, layers: self.head.to_convolutions(SEEN) })
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead { pool: None, layers: self.head.to_convolutions(SEEN, seen) })
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn as_a_convolution_it_gives_the_same_scores_and_a_map_of_a_larger_image() {
         let model = tiny(AlexNetConfig::alexnet_2012()).init(&device());
-        let sliding = Convolutional::new(model.clone()).unwrap();
+        let sliding = Convolutional::new(model.clone(), [3, 224, 224]).unwrap();
         let image = noise([2, 3, 224, 224], 2, &device());
 
         let scores = sliding.forward(image.clone());

@@ -54,10 +54,22 @@ pub trait Classifier: Module {
     }
 
     /// The layers behind the last of the [`features`](Self::features) as convolutions, with which
-    /// [`Convolutional`](crate::Convolutional) gives a map of scores; `None`, unless the network
-    /// says otherwise.
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
+    /// [`Convolutional`](crate::Convolutional) gives a map of scores, for windows of which that feature
+    /// is a map of `seen`×`seen` pixels; `None`, unless the network says otherwise.
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        let _ = seen;
         None
+    }
+
+    /// The scores at every pixel of the map that [`convolutional_head`](Self::convolutional_head) gives: the map
+    /// itself, unless the network says otherwise.
+    ///
+    /// # Shapes
+    ///
+    /// - `map`: `[batch, channels, height, width]`
+    /// - output: `[batch, classes, height, width]`
+    fn score_map(&self, map: Tensor<4>) -> Tensor<4> {
+        map
     }
 
     /// Whether the network takes images of `[channels, height, width]`; any, unless it says

@@ -150,8 +150,8 @@ impl Classifier for Cnn {
         })
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead { pool: None, layers: self.head.to_convolutions(SEEN) })
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead { pool: None, layers: self.head.to_convolutions(SEEN, seen) })
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -201,7 +201,7 @@ mod tests {
         let model = tiny().init(&device());
         let image = noise([2, 1, 28, 28], 2, &device());
 
-        let scores = Convolutional::new(model.clone()).unwrap().forward(image.clone());
+        let scores = Convolutional::new(model.clone(), [1, 28, 28]).unwrap().forward(image.clone());
 
         assert_close(scores.flatten(1, 3), model.forward(image));
     }

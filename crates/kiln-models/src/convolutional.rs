@@ -29,36 +29,53 @@ pub struct Convolutional<N: Module> {
 }
 
 impl ConvolutionalHead {
-    /// A global average over maps of `side`×`side` pixels, and the dense layer after it.
-    pub fn global_average(side: usize, output: &Dense) -> Self {
-        let pool = kiln_layers::AvgPoolConfig::new(side, 1).init();
-        Self { pool: Some(pool), layers: vec![output.to_convolution(1)] }
+    /// A global average over maps of `seen`×`seen` pixels, and the dense layer after it.
+    pub fn global_average(seen: usize, output: &Dense) -> Self {
+        let pool = kiln_layers::AvgPoolConfig::new(seen, 1).init();
+        Self { pool: Some(pool), layers: vec![output.to_convolution(1, 1)] }
     }
 }
 
 impl<N: Classifier> Convolutional<N> {
-    /// The convolutional form of `network`, for inference: nothing is dropped.
+    /// The convolutional form of `network`, for inference: nothing is dropped. `window` is what it was
+    /// trained on: channels, height and width. A head that sees averages of a map takes them along.
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] for a network that has no such form.
-    pub fn new(network: N) -> Result<Self, Error> {
-        match network.convolutional_head() {
-            Some(head) => Ok(Self { network, head }),
-            None => Err(Error::Options { reason: "the network has no convolutional form".into() }),
-        }
+    /// [`Error::Options`] for a network that has no such form, or none for such windows; or as
+    /// [`check_input`](Classifier::check_input).
+    pub fn new(network: N, window: [usize; 3]) -> Result<Self, Error> {
+        network.check_input(window)?;
+        let [channels, height, width] = window;
+        let device = network.devices().pop().unwrap_or_default();
+        let image = Tensor::zeros([1, channels, height, width], &device.inner());
+        let last = network.features(image).pop().map(|feature| feature.map.dims());
+        let none = |reason: String| Error::Options { reason };
+        let head = match last {
+            Some([_, _, rows, columns]) if rows != columns => Err(none(format!(
+                "a convolutional form needs a square map, and windows of {height}x{width} pixels give one of \
+                 {rows}x{columns}; name square windows"
+            ))),
+            Some([.., seen]) => network.convolutional_head(seen).ok_or_else(|| {
+                none(format!(
+                    "the network has no convolutional form for windows of {height}x{width} pixels"
+                ))
+            }),
+            None => Err(none("the network offers no map, of which the form is made".to_owned())),
+        };
+        head.map(|head| Self { network, head })
     }
 
-    /// The scores of every window of the training size, as far apart as the network's last stride.
+    /// The scores of every window, as far apart as the network's last stride.
     ///
     /// # Shapes
     ///
     /// - `images`: `[batch, channels, height, width]`
-    /// - output: `[batch, classes, h, w]`, `h = 1` for the training size
+    /// - output: `[batch, classes, h, w]`, `h = 1` for the size of a window
     ///
     /// # Panics
     ///
-    /// Panics for an image smaller than the training size.
+    /// Panics for an image smaller than a window.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         let last = self.network.features(images).pop();
         let Some(last) = last else { unreachable!("a network with a convolutional head has maps") };
@@ -66,6 +83,7 @@ impl<N: Classifier> Convolutional<N> {
             Some(pool) => pool.forward(last.map),
             None => last.map,
         };
-        self.head.layers.iter().fold(map, |map, layer| layer.forward(map))
+        let map = self.head.layers.iter().fold(map, |map, layer| layer.forward(map));
+        self.network.score_map(map)
     }
 }

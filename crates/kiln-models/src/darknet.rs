@@ -24,9 +24,6 @@ use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds, erro
 pub const KEYS: &Keys =
     &[("conv{n+1}", "convs.{n}.conv"), ("bn{n+1}", "convs.{n}.norm"), ("head", "head.conv")];
 
-/// Side of the images that it is trained on, in pixels.
-const SIDE: usize = 224;
-
 /// Configuration of a [`Darknet`].
 #[derive(Config, Debug)]
 pub struct DarknetConfig {
@@ -190,9 +187,8 @@ impl Classifier for Darknet {
         })
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        let side = (SIDE >> self.pooled.len()).max(1);
-        let pool = AvgPoolConfig::new(side, 1).init();
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        let pool = AvgPoolConfig::new(seen, 1).init();
         Some(ConvolutionalHead { pool: Some(pool), layers: vec![self.head.clone()] })
     }
 

@@ -28,9 +28,6 @@ pub const KEYS: &Keys = &[
     ("head.fc", "head.linear"),
 ];
 
-/// Side of the last map of the training size, 256×256 pixels.
-const SEEN: usize = 8;
-
 /// Configuration of a [`Darknet53`].
 #[derive(Config, Debug)]
 pub struct Darknet53Config {
@@ -152,8 +149,8 @@ impl Classifier for Darknet53 {
         features
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(SEEN, &self.head))
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead::global_average(seen, &self.head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

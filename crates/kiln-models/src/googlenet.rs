@@ -76,9 +76,6 @@ const AUX: [usize; 2] = [2, 5];
 /// Weight of each auxiliary head's loss (§5).
 const AUX_WEIGHT: f32 = 0.3;
 
-/// Side of the map that the average sees for a 224×224 image, in pixels.
-const SEEN: usize = 7;
-
 /// What follows the convolutions of a [`GoogLeNet`].
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Edition {
@@ -290,8 +287,8 @@ impl Classifier for GoogLeNet {
         &["aux", "dropout", "head"]
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(SEEN, &self.head))
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead::global_average(seen, &self.head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -198,8 +198,8 @@ impl Classifier for LeNet {
         vec![Feature::new(2, first), Feature::new(4, second)]
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        let layers = self.head.to_convolutions(last_side(self.side));
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        let layers = self.head.to_convolutions(seen, seen);
         Some(ConvolutionalHead { pool: None, layers })
     }
 
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn one_pass_over_a_larger_image_gives_the_scores_of_every_crop() {
         let model = LeNetConfig::tanh().init(&device());
-        let sliding = Convolutional::new(model.clone()).unwrap();
+        let sliding = Convolutional::new(model.clone(), [1, 32, 32]).unwrap();
         let image = noise([1, 1, 40, 36], 1, &device());
 
         let scores = sliding.forward(image.clone());

@@ -148,8 +148,8 @@ impl Classifier for LeNet5 {
         &["c5", "f6", "output"]
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        let dense = [&self.f6, &self.output].map(|layer| layer.to_convolution(1));
+    fn convolutional_head(&self, _: usize) -> Option<ConvolutionalHead> {
+        let dense = [&self.f6, &self.output].map(|layer| layer.to_convolution(1, 1));
         let layers = std::iter::once(self.c5.clone()).chain(dense).collect();
         Some(ConvolutionalHead { pool: None, layers })
     }
@@ -196,7 +196,7 @@ mod tests {
         let model = LeNet5Config::new().init(&device());
         let image = noise([2, 1, 28, 28], 2, &device());
 
-        let scores = Convolutional::new(model.clone()).unwrap().forward(image.clone());
+        let scores = Convolutional::new(model.clone(), [1, 28, 28]).unwrap().forward(image.clone());
 
         assert_close(scores.flatten(1, 3), model.forward(image));
     }

@@ -25,7 +25,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names, C3's kernels in the
 /// order of table I.
@@ -212,6 +212,18 @@ impl LeNet5Of1998 {
         let s4 = self.s4.forward(self.c3.forward(s2.clone()));
         [s2, s4]
     }
+
+    /// The negative squared distances of `drawings`, `[batch, 84]`, to the codes of the classes (eq. 7).
+    fn scores(&self, drawings: Tensor<2>) -> Tensor<2> {
+        let codes = TensorData::new(codes(self.num_classes), [self.num_classes, CODE]);
+        let codes = Tensor::<2>::from_data(codes, &drawings.device());
+        // |x - w|² = |x|² - 2 x w + |w|², and every pixel of a drawing is 1 or -1.
+        let square = drawings.clone().powi_scalar(2).sum_dim(1) + CODE as f64;
+        let y = drawings.matmul(codes.transpose()) * 2.0 - square;
+
+        trace::note(|| trace::Layer::new("rbf", &y));
+        y
+    }
 }
 
 impl Classifier for LeNet5Of1998 {
@@ -222,15 +234,7 @@ impl Classifier for LeNet5Of1998 {
     /// - `images`: `[batch, in_channels, 32, 32]`, or 28×28 pixels
     /// - output: `[batch, num_classes]`
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.drawing(images);
-        let codes = TensorData::new(codes(self.num_classes), [self.num_classes, CODE]);
-        let codes = Tensor::<2>::from_data(codes, &x.device());
-        // |x - w|² = |x|² - 2 x w + |w|², and every pixel of a drawing is 1 or -1.
-        let square = x.clone().powi_scalar(2).sum_dim(1) + CODE as f64;
-        let y = x.matmul(codes.transpose()) * 2.0 - square;
-
-        trace::note(|| trace::Layer::new("rbf", &y));
-        y
+        self.scores(self.drawing(images))
     }
 
     /// The scores and the paper's loss (eq. 9), in which a rubbish class competes:
@@ -255,6 +259,20 @@ impl Classifier for LeNet5Of1998 {
 
     fn head_paths(&self) -> &'static [&'static str] {
         &["c5", "f6"]
+    }
+
+    /// Of windows of 32×32 pixels only: a smaller one would get its border inside a larger image.
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        let layers = vec![self.c5.clone(), self.f6.to_convolution(1, 1)];
+        let [.., kernel] = self.c5.conv.weight.lazy_shape().dims::<4>();
+        (seen == kernel).then_some(ConvolutionalHead { pool: None, layers })
+    }
+
+    fn score_map(&self, map: Tensor<4>) -> Tensor<4> {
+        let [batch, code, height, width] = map.dims();
+        let drawings = map.permute([0, 2, 3, 1]).reshape([batch * height * width, code]);
+        let scores = self.scores(drawings);
+        scores.reshape([batch, height, width, self.num_classes]).permute([0, 3, 1, 2])
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -291,7 +309,7 @@ fn codes(classes: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{summarize, trainable, weights};
+    use crate::{Convolutional, summarize, trainable, weights};
     use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise};
 
     fn tiny() -> LeNet5Of1998Config {
@@ -365,6 +383,19 @@ mod tests {
                 assert!(different >= 6, "class {i} differs in {different} pixels only");
             }
         }
+    }
+
+    #[test]
+    fn one_pass_over_a_larger_image_gives_the_scores_of_every_crop() {
+        let model = tiny().init(&device());
+        let sliding = Convolutional::new(model.clone(), [1, 32, 32]).unwrap();
+        let image = noise([1, 1, 40, 36], 1, &device());
+
+        let scores = sliding.forward(image.clone());
+
+        assert_eq!(scores.dims(), [1, 10, 3, 2]);
+        let crop = image.slice(s![.., .., 8..40, 4..36]);
+        assert_close(scores.slice(s![.., .., 2, 1]).flatten(1, 3), model.forward(crop));
     }
 
     #[test]

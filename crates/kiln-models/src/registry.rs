@@ -282,16 +282,45 @@ mod tests {
     #[test]
     fn in_its_convolutional_form_it_gives_the_same_scores_at_the_training_size() {
         for_each(|entry, device| {
-            // The head is as large as the last map of the training size, which is that of the entry.
             let model = Zoo.build(entry.name, &tiny(entry.name), device).unwrap().valid();
-            let Ok(form) = Convolutional::new(model.clone()) else { return };
-            let images = images(entry, 2, device);
+            let [channels, mut side, _] = entry.input;
+            if entry.name == "lenet5-1998" {
+                side = 32; // without the border that smaller images get
+            }
+            // The entry's own size and a smaller one, whose last map the head was not made for.
+            for side in [side, 5 * side / 7] {
+                let window = [channels, side, side];
+                if model.check_input(window).is_err() {
+                    assert!(entry.name.starts_with("lenet") && side < 28, "{side}");
+                    continue;
+                }
+                let form = Convolutional::new(model.clone(), window).unwrap();
+                let images = noise([2, channels, side, side], 1, device);
 
-            let scores = form.forward(images.clone());
+                let scores = form.forward(images.clone());
 
-            assert_eq!(scores.dims(), [2, CLASSES, 1, 1]);
-            assert_close(scores.flatten(1, 3), model.forward(images));
+                assert_eq!(scores.dims(), [2, CLASSES, 1, 1]);
+                assert_close(scores.flatten(1, 3), model.forward(images));
+                let stride = Zoo.features(entry.name, &tiny(entry.name)).unwrap();
+                let larger = side + 3 * stride.last().unwrap().stride;
+                let [_, _, rows, columns] =
+                    form.forward(noise([1, channels, larger, side], 2, device)).dims();
+                assert!((3..=5).contains(&rows) && columns == 1, "{rows}x{columns}");
+            }
         });
+    }
+
+    #[test]
+    fn a_convolutional_form_needs_windows_that_the_network_takes_and_a_square_map() {
+        let model = Zoo.build("cnn", &tiny("cnn"), &device()).unwrap().valid();
+        let refused = |window| Convolutional::new(model.clone(), window).unwrap_err().to_string();
+
+        assert!(refused([3, 28, 28]).starts_with("the network takes images of at least 1x"));
+        assert!(
+            refused([1, 28, 44]).contains("28x44 pixels give one of 3x5"),
+            "{}",
+            refused([1, 28, 44])
+        );
     }
 
     #[test]

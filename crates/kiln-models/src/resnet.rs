@@ -34,9 +34,6 @@ pub const KEYS: &Keys = &[
     ("fc", "head.linear"),
 ];
 
-/// Side of the map that the average sees for a 224×224 image, in pixels.
-const SEEN: usize = 7;
-
 /// Which residual branch the units of a [`ResNet`] have (fig. 5).
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Branch {
@@ -226,8 +223,8 @@ impl Classifier for ResNet {
         features
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(SEEN, &self.head))
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead::global_average(seen, &self.head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -30,9 +30,6 @@ pub const KEYS: &Keys = &[
     ("linear", "head.linear"),
 ];
 
-/// Side of the map that the average sees for a 32×32 image, in pixels.
-const SEEN: usize = 8;
-
 /// Configuration of a [`CifarResNet`].
 #[derive(Config, Debug)]
 pub struct CifarResNetConfig {
@@ -173,8 +170,8 @@ impl Classifier for CifarResNet {
         maps.collect()
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(SEEN, &self.head))
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead::global_average(seen, &self.head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -36,8 +36,6 @@ pub const KEYS: &Keys = &[
     ("last_linear", "head.linear"),
 ];
 
-/// Side of the map that the average sees for a 224×224 image, in pixels.
-const SEEN: usize = 7;
 /// Side of the smallest image, in pixels: the max pool needs a window.
 const SMALLEST: usize = 5;
 
@@ -259,8 +257,8 @@ impl Classifier for SeNet {
         &["dropout", "head"]
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(SEEN, &self.head))
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead::global_average(seen, &self.head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -51,9 +51,6 @@ pub const KEYS: &Keys = &[
 /// Side of the smallest image, in pixels: the stem's convolutions have no padding.
 const SMALLEST: usize = 7;
 
-/// Side of the last map of the training size, 299×299 pixels.
-const SEEN: usize = 10;
-
 /// Configuration of an [`Xception`].
 #[derive(Config, Debug)]
 pub struct XceptionConfig {
@@ -242,8 +239,8 @@ impl Classifier for Xception {
         &["dropout", "head"]
     }
 
-    fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(SEEN, &self.head))
+    fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+        Some(ConvolutionalHead::global_average(seen, &self.head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

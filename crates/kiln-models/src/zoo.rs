@@ -101,8 +101,12 @@ macro_rules! families {
                 match self { $(Self::$network(network) => network.head_paths(),)* }
             }
 
-            fn convolutional_head(&self) -> Option<ConvolutionalHead> {
-                match self { $(Self::$network(network) => network.convolutional_head(),)* }
+            fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
+                match self { $(Self::$network(network) => network.convolutional_head(seen),)* }
+            }
+
+            fn score_map(&self, map: Tensor<4>) -> Tensor<4> {
+                match self { $(Self::$network(network) => network.score_map(map),)* }
             }
 
             fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, side, runs) in [("lenet5-tanh", 256, 9), ("alexnet", 448, 5), ("vgg16", 448, 3)] {
         device.seed(1);
         let network = Zoo.build(name, &Zoo.defaults(name)?, &device)?;
-        let [channels, window, _] = Zoo.entry(name)?.input;
-        let sliding = Convolutional::new(network.clone())?;
+        let input @ [channels, window, _] = Zoo.entry(name)?.input;
+        let sliding = Convolutional::new(network.clone(), input)?;
         let image = Tensor::<4>::random(
             [1, channels, side, side],
             burn::tensor::Distribution::Normal(0.0, 1.0),
