@@ -113,15 +113,21 @@ impl From<kiln::train::Error> for Failure {
                 Failure::failed(format!("the run folder {path} can't be made: {reason}"))
                     .hint("name another one with --out")
             }
-            Data(kiln::data::Error::Download { .. }) => {
-                Failure::failed(one_line(&error.to_string())).hint(
-                    "check the connection and try again: what has arrived is kept; HTTPS_PROXY \
-                     names a proxy",
-                )
-            }
+            Data(kiln::data::Error::Download { .. }) => Failure::failed(one_line(
+                &error.to_string(),
+            ))
+            .hint("check the address and the connection, and try again; HTTPS_PROXY names a proxy"),
             // These are lists: what follows a semicolon is the next item, not a remedy.
-            Model(kiln::models::Error::Mismatch { .. }) => {
-                Failure::failed(one_line(&error.to_string()))
+            Model(kiln::models::Error::Mismatch { report, .. }) => {
+                let hint = if report.loaded.len() <= report.missing.len() {
+                    "these look like the weights of another network; name its model"
+                } else if report.missing.is_empty() && report.unexpected.is_empty() {
+                    "if the file has other classes: --set num_classes=N uses its head, and `kiln train` with \
+                     --weights starts a new one"
+                } else {
+                    "`kiln summary` shows the network; --set changes its options, such as se, aux or num_classes"
+                };
+                Failure::failed(one_line(&error.to_string())).hint(hint)
             }
             _ => Failure::from_library(&error, error.is_wrong_use()),
         }

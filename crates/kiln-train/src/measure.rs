@@ -71,7 +71,7 @@ pub(crate) fn scores(scores: Tensor<2>, classes: usize) -> Result<Vec<f32>, Erro
     if width != classes {
         return Err(Error::Mismatch(format!(
             "the network predicts {width} classes, the data set has {classes}; \
-             set options.num_classes={classes}"
+             train a head for them with `kiln train` and --weights, or say --set num_classes={classes} if these weights have one"
         )));
     }
     Ok(scores.into_data().convert::<f32>().try_to_vec().expect("scores were converted to f32"))
