@@ -132,6 +132,12 @@ impl ConvBlock {
         self.run(x, Some(residual))
     }
 
+    /// Channels of the input; asking initializes nothing.
+    pub fn in_channels(&self) -> usize {
+        let [_, of_group, ..] = self.conv.weight.lazy_shape().dims::<4>();
+        of_group * self.conv.groups
+    }
+
     /// What the kernels need to know to compute the block with others as one, on `device`, where
     /// nothing learns.
     pub(crate) fn convolution(&self, device: &Device) -> kernels::Convolution {

@@ -193,7 +193,7 @@ impl Classifier for Darknet {
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
-        let [_, in_channels, ..] = self.convs[0].conv.weight.lazy_shape().dims::<4>();
+        let in_channels = self.convs[0].in_channels();
         error::at_least([in_channels, 1, 1], image)
     }
 }

@@ -204,7 +204,7 @@ impl Classifier for LeNet {
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
-        let [_, in_channels, ..] = self.convs[0].conv.weight.lazy_shape().dims::<4>();
+        let in_channels = self.convs[0].in_channels();
         let expected = [in_channels, self.side, self.side];
         if image != expected {
             return Err(Error::Input { expected, found: image });

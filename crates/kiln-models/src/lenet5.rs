@@ -155,7 +155,7 @@ impl Classifier for LeNet5 {
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
-        let [_, in_channels, ..] = self.c1.conv.weight.lazy_shape().dims::<4>();
+        let in_channels = self.c1.in_channels();
         let expected = [in_channels, SIDE, SIDE];
         if image != expected {
             return Err(Error::Input { expected, found: image });

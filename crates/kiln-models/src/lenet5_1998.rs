@@ -276,7 +276,7 @@ impl Classifier for LeNet5Of1998 {
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
-        let [_, in_channels, ..] = self.c1.conv.weight.lazy_shape().dims::<4>();
+        let in_channels = self.c1.in_channels();
         let expected = [in_channels, SIDE, SIDE];
         if image != expected && image != [in_channels, INNER, INNER] {
             return Err(Error::Input { expected, found: image });

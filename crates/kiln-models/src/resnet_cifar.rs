@@ -175,7 +175,7 @@ impl Classifier for CifarResNet {
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
-        let [_, in_channels, ..] = self.stem.conv.weight.lazy_shape().dims::<4>();
+        let in_channels = self.stem.in_channels();
         at_least([in_channels, 1, 1], image)
     }
 }
