@@ -92,7 +92,7 @@ impl Subject {
                 if let Some(file) = weights.file() {
                     let report;
                     (network, report) =
-                        weights::load(network, file, registry.keys(name, &merged)?)?;
+                        weights::load_classifier(network, file, registry.keys(name, &merged)?)?;
                     let report = report.exact(file)?;
                     if !report.left_out.is_empty() {
                         notes.push(format!("{}: {report}", file.display()));

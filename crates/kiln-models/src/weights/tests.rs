@@ -1,5 +1,6 @@
 //! Weight files, right and wrong.
 
+mod choices;
 mod export;
 mod hostile;
 
@@ -11,7 +12,6 @@ use kiln_testkit::{Golden, device, noise};
 use tempfile::TempDir;
 
 use super::*;
-use crate::googlenet::{self, Edition, GoogLeNet, GoogLeNetConfig};
 use crate::initialize;
 use crate::lenet5::{KEYS, LeNet5, LeNet5Config};
 
@@ -205,43 +205,6 @@ fn a_backbone_must_fit_and_a_head_of_other_classes_starts_anew() {
 fn entry<M: Module>(model: &M, path: &str) -> TensorData {
     let tensor = entries(model).into_iter().find(|tensor| tensor.name == path).unwrap();
     bridge::into_data(tensor).unwrap()
-}
-
-fn small_googlenet(aux: bool) -> GoogLeNet {
-    let config = GoogLeNetConfig::new(Edition::BatchNorm).with_width(1).with_num_classes(3);
-    config.with_aux(aux).init(&device())
-}
-
-#[test]
-fn auxiliary_heads_of_a_file_are_left_out_by_name_where_the_network_has_none() {
-    let (_folder, file) = scratch("googlenet.pth");
-    let trained = small_googlenet(true);
-    export(&trained, &file, googlenet::KEYS).unwrap();
-
-    let (model, report) = load(small_googlenet(false), &file, googlenet::KEYS).unwrap();
-
-    assert!(report.is_exact(), "{report}");
-    let aux = parameters(&trained).iter().filter(|p| is_below(&p.path, "aux")).count();
-    assert_eq!((report.left_out.len(), aux), (18, 18));
-    let message = report.to_string();
-    assert!(message.contains("of auxiliary heads: aux1.conv.conv.weight, "), "{message}");
-    let images = noise([2, 3, 64, 64], 1, &device());
-    let scores = model.forward(images.clone()).to_data();
-    scores.assert_eq(&trained.forward(images).to_data(), true);
-}
-
-#[test]
-fn auxiliary_heads_that_a_file_lacks_are_missing_by_name() {
-    let (_folder, file) = scratch("googlenet.pth");
-    export(&small_googlenet(false), &file, googlenet::KEYS).unwrap();
-
-    let message =
-        load_exact(small_googlenet(true), &file, googlenet::KEYS).unwrap_err().to_string();
-
-    assert!(message.contains("missing: aux.0.conv.conv.weight, "), "{message}");
-    // Training may begin without them.
-    let (_, report) = load_backbone(small_googlenet(true), &file, googlenet::KEYS).unwrap();
-    assert_eq!(report.missing.len(), 18, "{report}");
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! What of a file is taken, where it has more than the network needs or several of it.
+
+use super::*;
+use crate::googlenet::{self, Edition, GoogLeNet, GoogLeNetConfig};
+
+fn small_googlenet(aux: bool) -> GoogLeNet {
+    let config = GoogLeNetConfig::new(Edition::BatchNorm).with_width(1).with_num_classes(3);
+    config.with_aux(aux).init(&device())
+}
+
+#[test]
+fn auxiliary_heads_of_a_file_are_left_out_by_name_where_the_network_has_none() {
+    let (_folder, file) = scratch("googlenet.pth");
+    let trained = small_googlenet(true);
+    export(&trained, &file, googlenet::KEYS).unwrap();
+
+    let (model, report) = load_classifier(small_googlenet(false), &file, googlenet::KEYS).unwrap();
+
+    assert!(report.is_exact(), "{report}");
+    let aux = parameters(&trained).iter().filter(|p| is_below(&p.path, "aux")).count();
+    assert_eq!((report.left_out.len(), aux), (18, 18));
+    let message = report.to_string();
+    assert!(message.contains("of auxiliary heads: aux1.conv.conv.weight, "), "{message}");
+    let images = noise([2, 3, 64, 64], 1, &device());
+    let scores = model.forward(images.clone()).to_data();
+    scores.assert_eq(&trained.forward(images).to_data(), true);
+}
+
+#[test]
+fn a_network_without_auxiliary_heads_does_not_expect_any() {
+    let (_folder, file) = scratch("more.safetensors");
+    save(&tiny(4), &file).unwrap();
+    let mut tensors = read_tensors(&file).unwrap();
+    tensors.insert("aux.0.weight".to_owned(), TensorData::from([1.0_f32]));
+    write_tensors(&file, tensors).unwrap();
+
+    let (_, report) = load_classifier(tiny(4), &file, &[]).unwrap();
+
+    assert_eq!(
+        (report.is_exact(), &report.unexpected[..]),
+        (false, &["aux.0.weight".to_owned()][..])
+    );
+    assert!(report.left_out.is_empty(), "{report}");
+}
+
+#[test]
+fn auxiliary_heads_that_a_file_lacks_are_missing_by_name() {
+    let (_folder, file) = scratch("googlenet.pth");
+    export(&small_googlenet(false), &file, googlenet::KEYS).unwrap();
+
+    let message =
+        load_exact(small_googlenet(true), &file, googlenet::KEYS).unwrap_err().to_string();
+
+    assert!(message.contains("missing: aux.0.conv.conv.weight, "), "{message}");
+    // Training may begin without them.
+    let (_, report) = load_backbone(small_googlenet(true), &file, googlenet::KEYS).unwrap();
+    assert_eq!(report.missing.len(), 18, "{report}");
+}
