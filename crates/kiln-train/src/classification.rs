@@ -94,7 +94,7 @@ impl Subject {
                     (network, report) =
                         weights::load_classifier(network, file, registry.keys(name, &merged)?)?;
                     let report = report.exact(file)?;
-                    if !report.left_out.is_empty() {
+                    if report.has_choices() {
                         notes.push(format!("{}: {report}", file.display()));
                     }
                 }

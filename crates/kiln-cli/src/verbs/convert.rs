@@ -158,6 +158,9 @@ impl Convert {
             .and_then(|(network, report)| Ok((network, report.exact(&self.input)?)));
         match loaded {
             Ok((network, report)) => {
+                if let Some(table) = report.table.as_ref().filter(|table| table.is_choice()) {
+                    output::note(&format!("{shown}: {table}"));
+                }
                 Ok((model.clone(), options, network, report.left_out))
             }
             // The whole list belongs on the error's line: the hint says something else.

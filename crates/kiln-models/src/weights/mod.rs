@@ -13,6 +13,7 @@ mod pretrained;
 mod pytorch;
 mod report;
 mod safetensors;
+mod wrappers;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,12 +33,11 @@ pub use keys::Keys;
 pub use pretrained::{Pretrained, pretrained};
 pub use report::{Misshapen, Report};
 use safetensors::{Container, Entry};
+pub use wrappers::Table;
+use wrappers::{COUNTER, unwrapped};
 
 /// The format that kiln marks its own files with.
 const NATIVE: &str = "kiln";
-
-/// What PyTorch's batch norms keep beside their statistics.
-const COUNTER: &str = "num_batches_tracked";
 
 /// `model` with the weights of `file`, as far as they fit, and what did not fit.
 ///
@@ -278,8 +278,8 @@ fn apply<M: Module>(
     let wrong =
         |(tensor, reason)| Error::Format { file: file.to_owned(), tensor: Some(tensor), reason };
     let native = container.format.as_deref() == Some(NATIVE);
-    let (tensors, keys) = match native {
-        true => (container.tensors, &[] as &Keys),
+    let ((tensors, table), keys) = match native {
+        true => ((container.tensors, None), &[] as &Keys),
         false => (unwrapped(container.tensors), keys),
     };
 
@@ -298,7 +298,7 @@ fn apply<M: Module>(
     let own = parameters(&model);
     let mut loader = Loader::new(renamed, !native);
     let model = model.map(&mut loader);
-    let mut report = loader.finish().map_err(wrong)?;
+    let mut report = Report { table, ..loader.finish().map_err(wrong)? };
     for path in training {
         if !own.iter().any(|parameter| is_below(&parameter.path, path)) {
             let unused = report.unexpected.extract_if(.., |name| is_below(name, path));
@@ -322,26 +322,6 @@ fn moved(bytes: Vec<u8>) -> Bytes {
     } else {
         Bytes::from_bytes_vec(bytes)
     }
-}
-
-/// PyTorch's tensors without the tables and wrappers around them, and without the counters that
-/// its batch norms keep.
-fn unwrapped(mut tensors: Vec<Entry>) -> Vec<Entry> {
-    tensors.retain(|tensor| !tensor.name.ends_with(COUNTER));
-    for table in ["state_dict.", "model_state_dict."] {
-        // Beside the weights such a file holds an optimizer's state.
-        if tensors.iter().any(|tensor| tensor.name.starts_with(table)) {
-            tensors.retain(|tensor| tensor.name.starts_with(table));
-        }
-    }
-    for wrapper in ["state_dict.", "model_state_dict.", "module."] {
-        if tensors.iter().all(|tensor| tensor.name.starts_with(wrapper)) {
-            for tensor in &mut tensors {
-                tensor.name.drain(..wrapper.len());
-            }
-        }
-    }
-    tensors
 }
 
 #[cfg(test)]

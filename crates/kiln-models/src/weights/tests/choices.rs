@@ -16,7 +16,7 @@ fn auxiliary_heads_of_a_file_are_left_out_by_name_where_the_network_has_none() {
 
     let (model, report) = load_classifier(small_googlenet(false), &file, googlenet::KEYS).unwrap();
 
-    assert!(report.is_exact(), "{report}");
+    assert!(report.is_exact() && report.has_choices(), "{report}");
     let aux = parameters(&trained).iter().filter(|p| is_below(&p.path, "aux")).count();
     assert_eq!((report.left_out.len(), aux), (18, 18));
     let message = report.to_string();
@@ -41,6 +41,61 @@ fn a_network_without_auxiliary_heads_does_not_expect_any() {
         (false, &["aux.0.weight".to_owned()][..])
     );
     assert!(report.left_out.is_empty(), "{report}");
+}
+
+/// The weights of `model` under PyTorch's names, each beginning with `table`.
+fn table(model: &LeNet5, table: &str) -> Vec<Entry> {
+    let mut tensors = foreign(model, KEYS);
+    tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, table));
+    tensors
+}
+
+/// One number called `name`.
+fn number(name: &str) -> Entry {
+    bridge::from_data(TensorData::from([3.0_f32]), name.to_owned(), None)
+}
+
+#[test]
+fn a_training_checkpoint_gives_its_weights_and_averages_only_for_want_of_them() {
+    let (_folder, file) = scratch("checkpoint.pth");
+    let (now, average) = (tiny(4), tiny(4));
+    let joined = |parts: [Vec<Entry>; 2]| parts.into_iter().flatten().collect::<Vec<_>>();
+    let both = |names: [&str; 2]| joined([table(&now, names[0]), table(&average, names[1])]);
+    let momentum = || number("optimizer.state.0.momentum_buffer");
+    let averaged = || number("model_ema.n_averaged");
+    for (tensors, wanted, words) in [
+        (joined([table(&now, "model."), vec![momentum()]]), &now, None),
+        (table(&now, "state_dict.module."), &now, None),
+        (
+            joined([both(["model.", "model_ema.module."]), vec![averaged(), momentum()]]),
+            &now,
+            Some("the weights of `model` are taken, not those of `model_ema`"),
+        ),
+        (
+            both(["state_dict.", "state_dict_ema."]),
+            &now,
+            Some("the weights of `state_dict` are taken, not those of `state_dict_ema`"),
+        ),
+        (
+            joined([table(&average, "model_ema.module."), vec![averaged(), momentum()]]),
+            &average,
+            Some("the weights of `model_ema`, a running average, are taken"),
+        ),
+        (
+            table(&average, "state_dict_ema."),
+            &average,
+            Some("the weights of `state_dict_ema`, a running average, are taken"),
+        ),
+    ] {
+        write_file(&file, |out| pytorch::write(out, tensors)).unwrap();
+
+        let (model, report) = load(tiny(4), &file, KEYS).unwrap();
+
+        assert!(report.is_exact(), "{report}");
+        assert!(to_bytes(&model) == to_bytes(wanted), "other weights than those wanted: {report}");
+        assert_eq!(report.has_choices(), words.is_some(), "{report}");
+        assert!(report.to_string().ends_with(words.unwrap_or("14 tensors loaded")), "{report}");
+    }
 }
 
 #[test]

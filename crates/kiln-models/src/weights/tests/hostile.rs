@@ -160,6 +160,36 @@ fn a_pickle_that_contradicts_itself_names_the_tensor_and_allocates_nothing() {
 }
 
 #[test]
+fn a_table_is_found_in_the_table_around_it() {
+    let (_folder, file) = scratch("nested.pth");
+    let inner = |number: usize| {
+        let claims = [Claim { name: "conv.bias", ..BIAS }, WEIGHT];
+        let pickle = pickled(&claims);
+        let body = pickle[2..pickle.len() - 1].to_vec();
+        // The storages' names: 0 and 1, or 2 and 3.
+        let mut body = body;
+        for key in [b'0', b'1'] {
+            let name = [b'X', 1, 0, 0, 0, key];
+            let place = body.windows(6).position(|bytes| bytes == name).unwrap();
+            body[place + 5] = key + 2 * number as u8;
+        }
+        body
+    };
+    let mut nested = b"\x80\x02}(X\x09\0\0\0model_ema".to_vec();
+    nested.extend(inner(0));
+    nested.extend(b"X\x05\0\0\0model");
+    nested.extend(inner(1));
+    nested.extend(b"u.");
+    fs::write(&file, zip(&nested, &[&[1.0], &[2.0], &[3.0], &[4.0]])).unwrap();
+
+    let (block, report) = load(network(), &file, &[]).unwrap();
+
+    let y = block.conv.forward(Tensor::ones([1, 1, 1, 1], &device()));
+    assert_eq!(y.into_scalar::<f32>(), 7.0, "{report}");
+    assert_eq!(report.table.unwrap().others, ["model_ema"]);
+}
+
+#[test]
 fn a_tensor_of_another_shape_is_not_even_read() {
     // Four gigabytes of the same number: allowed by the pickle, and nothing that the network holds.
     let spread = Claim { shape: &[1 << 30, 1, 1, 1], strides: &[0, 1, 1, 1], ..WEIGHT };
