@@ -298,7 +298,7 @@ fn apply<M: Module>(
     let own = parameters(&model);
     let mut loader = Loader::new(renamed, !native);
     let model = model.map(&mut loader);
-    let mut report = Report { table, ..loader.finish().map_err(wrong)? };
+    let mut report = Report { native, table, ..loader.finish().map_err(wrong)? };
     for path in training {
         if !own.iter().any(|parameter| is_below(&parameter.path, path)) {
             let unused = report.unexpected.extract_if(.., |name| is_below(name, path));

@@ -20,6 +20,8 @@ pub struct Report {
     /// Names of the file's tensors of auxiliary heads, which only training uses, where the network
     /// has none.
     pub left_out: Vec<String>,
+    /// Whether kiln wrote the file, under its own names.
+    pub native: bool,
     /// The table that the tensors were taken from, where the file has any.
     pub table: Option<Table>,
 }

@@ -43,6 +43,15 @@ fn a_network_without_auxiliary_heads_does_not_expect_any() {
     assert!(report.left_out.is_empty(), "{report}");
 }
 
+#[test]
+fn a_file_that_kiln_wrote_is_known_as_such() {
+    let (_folder, file) = scratch("own.safetensors");
+    save(&tiny(4), &file).unwrap();
+    assert!(load(tiny(4), &file, &[]).unwrap().1.native);
+    export(&tiny(4), &file, KEYS).unwrap();
+    assert!(!load(tiny(4), &file, KEYS).unwrap().1.native);
+}
+
 /// The weights of `model` under PyTorch's names, each beginning with `table`.
 fn table(model: &LeNet5, table: &str) -> Vec<Entry> {
     let mut tensors = foreign(model, KEYS);
