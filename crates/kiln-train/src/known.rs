@@ -22,6 +22,8 @@ pub(crate) struct Known {
     resize: [usize; 2],
     /// Border for an input of that size.
     pad: usize,
+    /// Whether they were trained with photos that a bicubic filter shrank, where kiln's is bilinear.
+    bicubic: bool,
     order: ClassOrder,
 }
 
@@ -53,7 +55,7 @@ const IMAGENET: [&[f32]; 2] = [&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]];
 pub(crate) fn of(model: &str, file: &Path) -> Option<Known> {
     let known = |whose, [mean, std]: [&'static [f32]; 2], resize| {
         let order = ClassOrder::Dataset;
-        Some(Known { whose, mean, std, resize, pad: 0, order })
+        Some(Known { whose, mean, std, resize, pad: 0, bicubic: false, order })
     };
     match model {
         // It learned digits of 28×28 pixels with a border of two.
@@ -63,8 +65,11 @@ pub(crate) fn of(model: &str, file: &Path) -> Option<Known> {
         "darknet-tiny" | "darknet19" => known("darknet", [&[0.0; 3], &[1.0; 3]], [224, 224])
             .map(|known| Known { order: order_of(file), ..known }),
         // The network is timm's, of the authors' only by its shape: see its card.
-        "darknet53" => known("timm", IMAGENET, [288, 256]),
-        "xception" => known("Keras", [&[0.5; 3], &[0.5; 3]], [333, 299]),
+        "darknet53" => {
+            known("timm", IMAGENET, [288, 256]).map(|known| Known { bicubic: true, ..known })
+        }
+        "xception" => known("Keras", [&[0.5; 3], &[0.5; 3]], [333, 299])
+            .map(|known| Known { bicubic: true, ..known }),
         // `resnet20-12fca82f.th`: the networks of akamaster/pytorch_resnet_cifar10.
         _ => {
             let name = file.file_name()?.to_str()?;
@@ -91,7 +96,11 @@ impl Known {
 
     /// What is said of the images that these weights expect.
     pub(crate) fn said(&self) -> String {
-        format!("{} has them", self.whose)
+        let filter = match self.bicubic {
+            true => ", who shrinks photos with a bicubic filter where kiln has a bilinear one",
+            false => "",
+        };
+        format!("{} has them{filter}", self.whose)
     }
 }
 
@@ -164,6 +173,14 @@ mod tests {
         let mut grey = Preprocess::plain(1, 224, 224);
         assert!(!known.apply(&mut grey));
         assert_eq!(grey, Preprocess::plain(1, 224, 224));
+    }
+
+    #[test]
+    fn a_filter_that_kiln_lacks_is_told() {
+        let said = |model| of(model, Path::new("w.pth")).unwrap().said();
+        assert!(said("darknet53").contains("timm has them, who shrinks photos with a bicubic"));
+        assert!(said("xception").contains("bicubic"));
+        assert_eq!(said("darknet19"), "darknet has them");
     }
 
     #[test]
