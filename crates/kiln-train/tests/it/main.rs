@@ -2,6 +2,7 @@
 //! own, and a resumed run must restore all of it.
 
 mod known;
+mod real;
 mod transfer;
 
 use std::fs;
