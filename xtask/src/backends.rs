@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::ci::target;
 use crate::command::{Call, root};
 use crate::safetensors::{self, Tensors};
+use crate::stamp::Stamp;
 use ledger::Row;
 
 /// What the others are held against.
@@ -54,6 +55,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "building for {REFERENCE} and {}: another copy of burn, which takes minutes",
         names.join(", ")
     );
+    let stamp = Stamp::take()?;
     let program = build(&names)?;
     let reference = step(&program, REFERENCE, &folder, &[])?;
 
@@ -74,7 +76,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             failures
                 .push(format!("{}: {difference}, allowed {:e}", backend.name, backend.tolerance));
         }
-        rows.push(Row::new(backend.name, backend.tolerance, &difference, seconds)?);
+        rows.push(Row::new(backend.name, backend.tolerance, &difference, seconds, &stamp));
     }
     // Failures stand in the table too: it tells what happened last.
     ledger::update(&root().join("docs/backends.md"), &rows)?;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::ci::target;
 use crate::command::{Call, root};
 use crate::golden;
+use crate::stamp::Stamp;
 
 const WHAT: &str = "start (a photo's classes, from nothing), load (memory of VGG-16's weights), \
                     dense (one pass over a large image against its crops), \
@@ -29,11 +30,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if let Some(name) = request.names.first().filter(|_| what != "infer") {
         bail!("`{what}` takes no name, and `{name}` stands there");
     }
+    let stamp = Stamp::take()?;
     match what.as_str() {
-        "infer" => infer::run(request),
-        "start" => start::run(request),
-        "load" => load::run(request),
-        "dense" => dense::run(request),
+        "infer" => infer::run(request, &stamp),
+        "start" => start::run(request, &stamp),
+        "load" => load::run(request, &stamp),
+        "dense" => dense::run(&stamp),
         other => bail!("nothing to measure is called `{other}`; there are: {WHAT}"),
     }
 }

@@ -17,7 +17,7 @@ use crate::ci::target;
 use crate::command::{Call, root};
 use crate::golden;
 use crate::safetensors;
-use crate::stamp::{commit, machine, today};
+use crate::stamp::Stamp;
 
 /// Largest difference of the scores, relative to the largest score.
 const TOLERANCE: f64 = 1e-4;
@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let list: Value = serde_json::from_str(&list).context("parity.py wrote no JSON")?;
     let twins = chosen(&list, &request.names)?;
 
+    let stamp = Stamp::take()?;
     Call::cargo("build --release --locked").run()?;
     let kiln = target()?.join("release").join(if cfg!(windows) { "kiln.exe" } else { "kiln" });
     let sides = Sides { python, script, kiln: kiln.display().to_string() };
@@ -68,7 +69,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         if found.difference > TOLERANCE {
             failures.push(format!("{} differs by {}", twin.name, found.shown()));
         }
-        let row = found.row(&twin, &list)?;
+        let row = found.row(&twin, &list, &stamp)?;
         let old = std::fs::read_to_string(&page).unwrap_or_default();
         std::fs::create_dir_all(root().join("docs")).context("cannot make docs")?;
         std::fs::write(&page, merged(&old, &twin.name, &row, &names(&list)))
@@ -185,7 +186,7 @@ impl Found {
     }
 
     /// The cells after the name.
-    fn row(&self, twin: &Twin, list: &Value) -> Result<String> {
+    fn row(&self, twin: &Twin, list: &Value, stamp: &Stamp) -> Result<String> {
         let size: Vec<String> = twin.size.iter().map(u64::to_string).collect();
         let mut with = String::new();
         for (name, version) in list["versions"].as_object().into_iter().flatten() {
@@ -196,14 +197,12 @@ impl Found {
         }
         let mark = if self.difference > TOLERANCE { "**" } else { "" };
         Ok(format!(
-            "{} | {} | {mark}{}{mark} | {} | {with} | {} | {} | {} |",
+            "{} | {} | {mark}{}{mark} | {} | {with} | {}",
             twin.twin,
             size.join("×"),
             self.shown(),
             self.tensors,
-            today()?,
-            commit(),
-            machine()
+            stamp.cells()
         ))
     }
 }
@@ -263,7 +262,8 @@ mod tests {
     #[test]
     fn a_row_marks_what_is_beyond_the_tolerance() {
         let twin = &chosen(&list(), &["a".to_owned()]).unwrap()[0];
-        let row = |difference| Found { difference, tensors: 7 }.row(twin, &list()).unwrap();
+        let stamp = Stamp::take().unwrap();
+        let row = |difference| Found { difference, tensors: 7 }.row(twin, &list(), &stamp).unwrap();
         assert!(row(2e-3).starts_with("timm `a` | 3×8×8 | **2.0e-3** | 7 | torch 2.0 | "));
         assert!(row(2e-6).starts_with("timm `a` | 3×8×8 | 2.0e-6 | 7 | torch 2.0 | "));
     }

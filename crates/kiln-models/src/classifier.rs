@@ -53,6 +53,13 @@ pub trait Classifier: Module {
         &["head"]
     }
 
+    /// Where what only training uses is kept, if it is there at all: the beginnings of its
+    /// parameters' paths. Files may have it where the network doesn't. Nothing, unless the network
+    /// says otherwise.
+    fn training_paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The layers behind the last of the [`features`](Self::features) as convolutions, with which
     /// [`Convolutional`](crate::Convolutional) gives a map of scores, for windows of which that feature
     /// is a map of `seen`×`seen` pixels; `None`, unless the network says otherwise.

@@ -287,6 +287,10 @@ impl Classifier for GoogLeNet {
         &["aux", "dropout", "head"]
     }
 
+    fn training_paths(&self) -> &'static [&'static str] {
+        &["aux"]
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
         Some(ConvolutionalHead::global_average(seen, &self.head))
     }
@@ -353,7 +357,7 @@ mod tests {
             let golden = Golden::open(name);
             let model = tiny(edition).init(&device());
 
-            let (model, report) = weights::load(model, &golden.path(), KEYS).unwrap();
+            let (model, report) = weights::load_classifier(model, &golden.path(), KEYS).unwrap();
 
             assert!(report.missing.is_empty() && report.misshapen.is_empty(), "{report}");
             assert_eq!(report.unexpected, ["input", "output"]);

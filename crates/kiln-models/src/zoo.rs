@@ -101,6 +101,10 @@ macro_rules! families {
                 match self { $(Self::$network(network) => network.head_paths(),)* }
             }
 
+            fn training_paths(&self) -> &'static [&'static str] {
+                match self { $(Self::$network(network) => network.training_paths(),)* }
+            }
+
             fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
                 match self { $(Self::$network(network) => network.convolutional_head(seen),)* }
             }

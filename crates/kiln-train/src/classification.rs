@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::State;
 use crate::folder::{Folder, run_of};
 use crate::measure::{How, Measure, measure};
-use crate::{Checkpoint, Error, Event, Observer, Recipe, Weights, known, published};
+use crate::{Checkpoint, ClassOrder, Error, Event, Observer, Recipe, Weights, known, published};
 
 /// Images per forward pass where no recipe says how many.
 pub(crate) const BATCH: usize = 32;
@@ -31,6 +31,8 @@ pub enum Subject {
         options: Map<String, Value>,
         /// Values laid over the preprocessing that belongs to the weights or the data set.
         preprocess: Map<String, Value>,
+        /// Which class each score stands for, where the weights' own word is to be overruled.
+        class_order: Option<ClassOrder>,
         /// Where its weights come from.
         weights: Weights,
     },
@@ -76,7 +78,7 @@ impl Subject {
                 let batch = recipe.map_or(BATCH, |recipe| recipe.batch_size);
                 Ready { checkpoint: Some(folder), batch, ..Ready::of(network, state) }.checked()
             }
-            Subject::Model { name, options, preprocess: changes, weights } => {
+            Subject::Model { name, options, preprocess: changes, class_order, weights } => {
                 let recipe = Recipe::named(registry, name)
                     .ok()
                     .filter(|recipe| recipe.model == *name)
@@ -89,14 +91,16 @@ impl Subject {
 
                 let mut network = registry.build(name, &merged, device)?;
                 let mut notes = Vec::new();
+                let mut own = false;
                 if let Some(file) = weights.file() {
                     let report;
                     (network, report) =
-                        weights::load(network, file, registry.keys(name, &merged)?)?;
+                        weights::load_classifier(network, file, registry.keys(name, &merged)?)?;
                     let report = report.exact(file)?;
-                    if !report.left_out.is_empty() {
+                    if report.has_choices() {
                         notes.push(format!("{}: {report}", file.display()));
                     }
+                    own = report.native;
                 }
                 let Recipe { mut dataset, mut preprocess, .. } = recipe;
                 let mut known = None;
@@ -104,11 +108,11 @@ impl Subject {
                     dataset = published::DATASET.to_owned();
                     preprocess = published::preprocess(entry);
                 } else if let Some(file) = weights.file() {
-                    known = known::of(name, file).filter(|known| known.apply(&mut preprocess));
-                    let whose = known.as_ref().map_or_else(
-                        || format!("kiln does for {dataset}"),
-                        |known| format!("{} has them", known.whose),
-                    );
+                    known =
+                        known::of(name, file).filter(|known| !own && known.apply(&mut preprocess));
+                    let whose = known
+                        .as_ref()
+                        .map_or_else(|| format!("kiln does for {dataset}"), known::Known::said);
                     if changes.is_empty() {
                         notes.push(assumed(name, &preprocess, &whose));
                     }
@@ -120,9 +124,8 @@ impl Subject {
                 if wanted.is_some_and(|wanted| wanted != classes.len() as u64) {
                     classes.clear();
                 }
-                if let Some(known) = known {
-                    classes = known.in_order(classes);
-                }
+                let (classes, note) = known::in_order(classes, *class_order, known.as_ref())?;
+                notes.extend(note);
                 let state = State::new(name, merged, dataset, classes, preprocess);
                 Ready { notes, ..Ready::of(network, state) }.checked()
             }

@@ -32,6 +32,7 @@ pub use error::Error;
 pub use event::{EpochRow, Event, Observer, Silent, Started, Step};
 pub use folder::{run_of, runs_in};
 pub use groups::{Group, Stage};
+pub use known::ClassOrder;
 pub use machine::{device_name, machine, processor};
 pub use memory::{Memory, Use};
 pub use optimizer::{Algorithm, Optimizer};

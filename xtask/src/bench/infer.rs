@@ -15,6 +15,7 @@ use super::{Request, Times, page};
 use crate::ci::target;
 use crate::command::{Call, root};
 use crate::golden;
+use crate::stamp::Stamp;
 
 /// Timings of each engine, without a wish.
 const RUNS: usize = 9;
@@ -57,7 +58,7 @@ const PYTHON: [(&str, &str); 3] =
 const KILN: &str = "kiln";
 const PLAIN: &str = "burn on flex";
 
-pub(super) fn run(request: Request) -> Result<()> {
+pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     let python = golden::python(request.venv.clone())?;
     let goals = chosen(&request.names)?;
     Call::cargo(
@@ -94,7 +95,7 @@ pub(super) fn run(request: Request) -> Result<()> {
     println!("{body}");
     // A part of the networks is a look, not a result.
     if request.names.is_empty() {
-        page::renew("Inference", &body)?;
+        page::renew(stamp, "Inference", &body)?;
     }
     let missed: Vec<String> = rows.iter().flat_map(Row::missed).collect();
     if !missed.is_empty() {

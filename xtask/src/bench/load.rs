@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::{Bench, Request, page};
 use crate::command::Call;
+use crate::stamp::Stamp;
 
 /// Largest peak until the network is loaded, in lengths of the file.
 const BAR: f64 = 1.3;
 
-pub(super) fn run(request: Request) -> Result<()> {
+pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     let bench = Bench::new(&request, "vgg16")?;
     let (input, output) = (bench.file("input.safetensors"), bench.file("output.safetensors"));
     let mut rows = String::new();
@@ -50,7 +51,7 @@ pub(super) fn run(request: Request) -> Result<()> {
          | --- | ---: | ---: | ---: | ---: |\n{rows}\nThe bar is {BAR} times the file."
     );
     println!("{body}");
-    page::renew("Loading weights", &body)?;
+    page::renew(stamp, "Loading weights", &body)?;
     if worst >= BAR {
         bail!("loading peaks at {worst:.2} times the file; the bar is {BAR}");
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::command::root;
-use crate::stamp::{commit, machine, today};
+use crate::stamp::Stamp;
 
 const HEAD: &str = "\
 # Performance
@@ -12,11 +12,10 @@ What `cargo xtask bench` measured. A section is written by the command that it n
 ";
 
 /// Replaces the section called `title`; when, of what and where it was measured is added to `body`.
-pub(super) fn renew(title: &str, body: &str) -> Result<()> {
+pub(super) fn renew(stamp: &Stamp, title: &str, body: &str) -> Result<()> {
     let file = root().join("docs/performance.md");
     let old = std::fs::read_to_string(&file).unwrap_or_default();
-    let stamp = format!("{}, commit {}, {}.", today()?, commit(), machine());
-    let page = renewed(&old, title, &format!("{}\n\n{stamp}\n", body.trim_end()));
+    let page = renewed(&old, title, &format!("{}\n\n{}\n", body.trim_end(), stamp.line()));
     std::fs::create_dir_all(root().join("docs")).context("cannot make docs")?;
     std::fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))
 }

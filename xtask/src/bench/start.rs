@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{Bench, Request, Times, page};
 use crate::command::Call;
+use crate::stamp::Stamp;
 
 /// How many times faster kiln must be.
 const BAR: f64 = 10.0;
@@ -11,7 +12,7 @@ const BAR: f64 = 10.0;
 /// Runs of each side that count, without a wish.
 const RUNS: usize = 9;
 
-pub(super) fn run(request: Request) -> Result<()> {
+pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     let bench = Bench::new(&request, "resnet50")?;
     let (weights, photo) = (bench.file("resnet50.pth"), bench.file("photo.jpg"));
     let ours = Call::new(&bench.kiln, ["predict", "resnet50", "--weights", &weights, &photo]);
@@ -43,7 +44,7 @@ pub(super) fn run(request: Request) -> Result<()> {
         row("Python", &python),
     );
     println!("{body}");
-    page::renew("From nothing to an answer", &body)?;
+    page::renew(stamp, "From nothing to an answer", &body)?;
     if ratio < BAR {
         bail!("{ratio:.1} times as fast as Python; the bar is {BAR}");
     }

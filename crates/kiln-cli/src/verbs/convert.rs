@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::device::{self, Choice};
 use crate::errors::{Failure, Verb};
-use crate::numbers::count;
-use crate::output::Output;
+use crate::numbers::{count, plural};
+use crate::output::{self, Output};
 use crate::target::Force;
 use crate::verbs::subject::{folder_of, model_options};
 
@@ -26,7 +26,11 @@ that load_state_dict(strict=True) takes them; --names kiln writes kiln's own pat
 which a .safetensors file only can hold. Classes and preprocessing are not part of either.
 A file that is there already is overwritten with --force only.
 
-JSON: {model, input, output, names, tensors, parameters}; `parameters` are trainable numbers";
+Auxiliary heads, which only training uses, are left out unless --set aux=true asks for them; a note
+says so.
+
+JSON: {model, input, output, names, tensors, parameters, left_out}; `parameters` are trainable
+numbers, `left_out` are names in IN";
 
 /// Turn weights into a file that PyTorch reads, or that kiln does
 #[derive(Args, Debug)]
@@ -57,12 +61,22 @@ enum Names {
     Kiln,
 }
 
+/// A network's name, options and weights, and what of its file was left out.
+type Read = (String, Options, Architecture, Vec<String>);
+
 impl Convert {
     /// Reads, writes and says what it did.
     pub fn run(self, output: Output) -> Verb {
         self.check_output()?;
         let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
-        let (model, options, network) = self.read(&device)?;
+        let (model, options, network, left_out) = self.read(&device)?;
+        if !left_out.is_empty() {
+            output::note(&format!(
+                "{} of auxiliary heads in {} are left out; --set aux=true keeps them",
+                plural(left_out.len() as u64, "tensor"),
+                self.input.display()
+            ));
+        }
         let tensors = match self.names {
             Names::Pytorch => weights::export(&network, &self.output, Zoo.keys(&model, &options)?)?,
             Names::Kiln => {
@@ -79,6 +93,7 @@ impl Convert {
             "names": names,
             "tensors": tensors,
             "parameters": parameters,
+            "left_out": left_out,
         });
         output.result(&object, |to| {
             writeln!(
@@ -109,8 +124,8 @@ impl Convert {
         }
     }
 
-    /// The network of IN, its name and its options.
-    fn read(&self, device: &Device) -> Result<(String, Options, Architecture), Failure> {
+    /// The network of IN with its name and options before it, and the tensors that it had no use for.
+    fn read(&self, device: &Device) -> Result<Read, Failure> {
         let shown = self.input.display();
         if !self.input.exists() {
             return Err(Failure::failed(format!("{shown} isn't there"))
@@ -129,7 +144,7 @@ impl Convert {
                     .hint("leave --set away"));
             }
             let ready = Subject::Checkpoint(folder).load(&Zoo, device)?;
-            return Ok((ready.state.model, ready.state.options, ready.network));
+            return Ok((ready.state.model, ready.state.options, ready.network, Vec::new()));
         };
         if self.input.is_dir() {
             return Err(Failure::usage(format!("{shown} is a folder and knows its network"))
@@ -138,8 +153,16 @@ impl Convert {
 
         let options = model_options(model, &self.set)?;
         let network = Zoo.build(model, &options, device)?;
-        match weights::load_exact(network, &self.input, Zoo.keys(model, &options)?) {
-            Ok(network) => Ok((model.clone(), options, network)),
+        let keys = Zoo.keys(model, &options)?;
+        let loaded = weights::load_classifier(network, &self.input, keys)
+            .and_then(|(network, report)| Ok((network, report.exact(&self.input)?)));
+        match loaded {
+            Ok((network, report)) => {
+                if let Some(table) = report.table.as_ref().filter(|table| table.is_choice()) {
+                    output::note(&format!("{shown}: {table}"));
+                }
+                Ok((model.clone(), options, network, report.left_out))
+            }
             // The whole list belongs on the error's line: the hint says something else.
             Err(error @ Error::Mismatch { .. }) => Err(Failure::failed(error).hint(format!(
                 "`kiln summary {model}` shows the network; --set num_classes=N changes its classes"

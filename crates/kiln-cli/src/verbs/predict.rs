@@ -73,7 +73,8 @@ pub struct Predict {
     out: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
-    /// Change an option of a model, preprocess.KEY for its weights, or batch_size; may be repeated
+    /// Change an option of a model, preprocess.KEY or class_order for its weights,
+    /// or batch_size; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]

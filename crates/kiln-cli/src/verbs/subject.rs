@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kiln::data::Preprocess;
 use kiln::models::{Options, Registry, Zoo, options};
-use kiln::train::{Evaluation, LARGEST_BATCH, PRETRAINED, Published, Subject, Weights};
+use kiln::train::{ClassOrder, Evaluation, LARGEST_BATCH, PRETRAINED, Published, Subject, Weights};
 use serde_json::{Value, json};
 
 use crate::errors::Failure;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub batch: Option<usize>,
     /// Values of `preprocess`.
     preprocess: Options,
+    /// Which class each score stands for.
+    class_order: Option<ClassOrder>,
     /// The assignments that are left: the network's options.
     options: Vec<String>,
 }
@@ -41,14 +43,23 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If a key of `preprocess` is unknown or a value of it, or of `batch_size`, can't be used.
+    /// If a key of `preprocess` is unknown or a value of it, or of another key, can't be used.
     pub fn parse(set: &[String]) -> Result<Self, Failure> {
         let mut settings = Settings::default();
         // The values don't matter: they say which keys there are, and of which type.
         let plain = Preprocess::plain(1, 1, 1);
         let mut table = json!({ BATCH: 1, PREPROCESS: plain });
         for assignment in set {
-            let key = assignment.split_once('=').map_or("", |(key, _)| key.trim());
+            let (key, value) = assignment.split_once('=').unwrap_or_default();
+            let (key, value) = (key.trim(), value.trim());
+            if key == ORDER {
+                let order = ClassOrder::named(value.trim_matches('"'));
+                let wrong = || {
+                    Failure::usage(format!("{ORDER} is `dataset` or `darknet`, found `{value}`"))
+                };
+                settings.class_order = Some(order.ok_or_else(wrong)?);
+                continue;
+            }
             let inside = key.strip_prefix(PREPROCESS).and_then(|rest| rest.strip_prefix('.'));
             if key != BATCH && inside.is_none() {
                 settings.options.push(assignment.clone());
@@ -77,6 +88,8 @@ impl Settings {
 /// Keys of a recipe that --set may name besides options.
 const BATCH: &str = "batch_size";
 const PREPROCESS: &str = "preprocess";
+/// One that no recipe has.
+const ORDER: &str = "class_order";
 
 /// The network that `text` means: a registry model, a checkpoint or a run folder. Published weights are downloaded if
 /// they aren't there.
@@ -100,14 +113,16 @@ pub fn subject(
             }
             Some(file) => Weights::File(file.to_owned()),
         };
-        let preprocess = set.preprocess.clone();
-        return Ok(Subject::Model { name: text.to_owned(), options, preprocess, weights });
+        let (name, preprocess) = (text.to_owned(), set.preprocess.clone());
+        let class_order = set.class_order;
+        return Ok(Subject::Model { name, options, preprocess, class_order, weights });
     }
     let path = Path::new(text);
     if !path.exists() {
         return Err(unknown(text));
     }
-    if weights.is_some() || !set.options.is_empty() || !set.preprocess.is_empty() {
+    let options = !set.options.is_empty() || !set.preprocess.is_empty();
+    if weights.is_some() || options || set.class_order.is_some() {
         return Err(Failure::usage(format!(
             "{text} is a checkpoint and brings its own weights and options"
         ))
@@ -264,7 +279,12 @@ mod tests {
             (settings.preprocess.len(), &settings.options[..]),
             (1, &["num_classes=3".to_owned()][..])
         );
-        for (wrong, near) in [("preprocess.maen=[0]", "mean"), ("batch_size=0", "[1, 1048576]")] {
+        assert_eq!(parse(&["class_order=dataset"]).unwrap().class_order, Some(ClassOrder::Dataset));
+        for (wrong, near) in [
+            ("preprocess.maen=[0]", "mean"),
+            ("batch_size=0", "[1, 1048576]"),
+            ("class_order=alphabet", "`dataset` or `darknet`, found `alphabet`"),
+        ] {
             let failure = parse(&[wrong]).unwrap_err();
             assert!(failure.message().contains(near), "{}", failure.message());
         }

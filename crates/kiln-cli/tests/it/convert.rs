@@ -4,7 +4,10 @@ use std::fs;
 
 use safetensors::SafeTensors;
 
-use crate::{json, keys, short_run, text};
+use kiln::burn::tensor::Device;
+use kiln::models::{Registry, Zoo, weights};
+
+use crate::{json, keys, kiln, short_run, text};
 
 #[test]
 fn a_run_becomes_a_pytorch_file_and_the_same_weights_again() {
@@ -12,7 +15,8 @@ fn a_run_becomes_a_pytorch_file_and_the_same_weights_again() {
     let [pth, kiln] = ["a.pth", "b.safetensors"].map(|name| folder.path().join(name));
 
     let object = json(0, ["convert", text(&short_run()), text(&pth)]);
-    assert_eq!(keys(&object), ["input", "model", "names", "output", "parameters", "tensors"]);
+    let names = ["input", "left_out", "model", "names", "output", "parameters", "tensors"];
+    assert_eq!(keys(&object), names);
     assert_eq!((&object["model"], &object["parameters"]), (&"lenet5".into(), &61_750.into()));
     assert!(fs::read(&pth).unwrap().starts_with(b"PK"));
 
@@ -56,4 +60,37 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_written() {
     let message = error(1, &[&[&*file("a.pth"), &*file("b.pth")], &classes[..]].concat());
     assert!(message.contains("output.linear.bias ([10] in the file, [3] here)"), "{message}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn auxiliary_heads_that_are_left_out_are_told_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let [input, output] = ["a.pth", "b.pth"].map(|name| folder.path().join(name));
+    let options = serde_json::json!({ "width": 1, "num_classes": 3, "aux": true });
+    let options = options.as_object().unwrap();
+    let network = Zoo.build("googlenet", options, &Device::default()).unwrap();
+    weights::export(&network, &input, Zoo.keys("googlenet", options).unwrap()).unwrap();
+    let narrow = ["--set", "width=1", "--set", "num_classes=3", "--force", "--json"];
+    let convert = |set: &[&str]| {
+        let call = ["convert", text(&input), text(&output), "--model", "googlenet"];
+        let output = kiln(call.into_iter().chain(narrow).chain(set.iter().copied())).output();
+        let output = output.unwrap();
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{notes}");
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), notes)
+    };
+
+    let (without, notes) = convert(&[]);
+    assert!(
+        notes.contains("18 tensors of auxiliary heads") && notes.contains("--set aux=true"),
+        "{notes}"
+    );
+    assert_eq!(without["left_out"].as_array().unwrap().len(), 18);
+    assert_eq!(without["left_out"][0], "aux1.conv.conv.weight");
+
+    let (with, notes) = convert(&["--set", "aux=true"]);
+    assert_eq!((notes.as_str(), with["left_out"].as_array().unwrap().len()), ("", 0));
+    let more = |key: &str| with[key].as_u64().unwrap() - without[key].as_u64().unwrap();
+    assert_eq!(more("tensors"), 20, "18, and a counter for each of two norms");
+    assert!(more("parameters") > 0);
 }

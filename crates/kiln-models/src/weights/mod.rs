@@ -13,6 +13,7 @@ mod pretrained;
 mod pytorch;
 mod report;
 mod safetensors;
+mod wrappers;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,16 +33,11 @@ pub use keys::Keys;
 pub use pretrained::{Pretrained, pretrained};
 pub use report::{Misshapen, Report};
 use safetensors::{Container, Entry};
+pub use wrappers::Table;
+use wrappers::{COUNTER, unwrapped};
 
 /// The format that kiln marks its own files with.
 const NATIVE: &str = "kiln";
-
-/// What PyTorch's batch norms keep beside their statistics.
-const COUNTER: &str = "num_batches_tracked";
-
-/// Where networks keep the auxiliary heads that only training uses. Files have them with or without
-/// need.
-const AUX: &str = "aux";
 
 /// `model` with the weights of `file`, as far as they fit, and what did not fit.
 ///
@@ -53,7 +49,23 @@ const AUX: &str = "aux";
 /// Names the file, and the tensor where there is one, that can't be read or is not what it claims
 /// to be.
 pub fn load<M: Module>(model: M, file: &Path, keys: &Keys) -> Result<(M, Report), Error> {
-    apply(model, open(file)?, keys, file)
+    apply(model, open(file)?, keys, &[], file)
+}
+
+/// As [`load`], for a classifier, which needs no tensors of its
+/// [`training_paths`](Classifier::training_paths): where it has none, those of the file are left out,
+/// and the report lists them.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_classifier<C: Classifier>(
+    model: C,
+    file: &Path,
+    keys: &Keys,
+) -> Result<(C, Report), Error> {
+    let training = model.training_paths();
+    apply(model, open(file)?, keys, training, file)
 }
 
 /// `model` with the weights of `file`, all of which must fit.
@@ -79,7 +91,7 @@ pub fn load_backbone<C: Classifier>(
 ) -> Result<(C, Report), Error> {
     let head = model.head_paths();
     let of_head = |path: &str| head.iter().any(|start| is_below(path, start));
-    let (model, report) = load(model, file, keys)?;
+    let (model, report) = load_classifier(model, file, keys)?;
 
     let unexpected =
         report.unexpected.iter().map(|name| keys::translate(name, keys, Direction::Here));
@@ -147,7 +159,7 @@ pub fn to_bytes<M: Module>(model: &M) -> Vec<u8> {
 ///
 /// As [`load_exact`].
 pub fn from_bytes<M: Module>(model: M, bytes: Vec<u8>, name: &Path) -> Result<M, Error> {
-    exact(apply(model, safetensors::from_bytes(bytes, name)?, &[], name)?, name)
+    exact(apply(model, safetensors::from_bytes(bytes, name)?, &[], &[], name)?, name)
 }
 
 /// The type of every tensor of a safetensors file by name.
@@ -260,13 +272,14 @@ fn apply<M: Module>(
     model: M,
     container: Container,
     keys: &Keys,
+    training: &[&str],
     file: &Path,
 ) -> Result<(M, Report), Error> {
     let wrong =
         |(tensor, reason)| Error::Format { file: file.to_owned(), tensor: Some(tensor), reason };
     let native = container.format.as_deref() == Some(NATIVE);
-    let (tensors, keys) = match native {
-        true => (container.tensors, &[] as &Keys),
+    let ((tensors, table), keys) = match native {
+        true => ((container.tensors, None), &[] as &Keys),
         false => (unwrapped(container.tensors), keys),
     };
 
@@ -282,13 +295,15 @@ fn apply<M: Module>(
         renamed.push(tensor);
     }
 
-    let trains_aux = parameters(&model).iter().any(|parameter| is_below(&parameter.path, AUX));
+    let own = parameters(&model);
     let mut loader = Loader::new(renamed, !native);
     let model = model.map(&mut loader);
-    let mut report = loader.finish().map_err(wrong)?;
-    if !trains_aux {
-        let of_aux = |name: &mut String| is_below(name, AUX);
-        report.left_out = report.unexpected.extract_if(.., of_aux).collect();
+    let mut report = Report { native, table, ..loader.finish().map_err(wrong)? };
+    for path in training {
+        if !own.iter().any(|parameter| is_below(&parameter.path, path)) {
+            let unused = report.unexpected.extract_if(.., |name| is_below(name, path));
+            report.left_out.extend(unused);
+        }
     }
     for name in report.unexpected.iter_mut().chain(&mut report.left_out) {
         if let Some(there) = names.remove(name) {
@@ -307,26 +322,6 @@ fn moved(bytes: Vec<u8>) -> Bytes {
     } else {
         Bytes::from_bytes_vec(bytes)
     }
-}
-
-/// PyTorch's tensors without the tables and wrappers around them, and without the counters that
-/// its batch norms keep.
-fn unwrapped(mut tensors: Vec<Entry>) -> Vec<Entry> {
-    tensors.retain(|tensor| !tensor.name.ends_with(COUNTER));
-    for table in ["state_dict.", "model_state_dict."] {
-        // Beside the weights such a file holds an optimizer's state.
-        if tensors.iter().any(|tensor| tensor.name.starts_with(table)) {
-            tensors.retain(|tensor| tensor.name.starts_with(table));
-        }
-    }
-    for wrapper in ["state_dict.", "model_state_dict.", "module."] {
-        if tensors.iter().all(|tensor| tensor.name.starts_with(wrapper)) {
-            for tensor in &mut tensors {
-                tensor.name.drain(..wrapper.len());
-            }
-        }
-    }
-    tensors
 }
 
 #[cfg(test)]

@@ -1,374 +1,121 @@
 //! A look at a PyTorch file before burn's reader gets it.
 //!
 //! A pickle builds a tensor before it says where the tensor goes, so burn's reader can't name the
-//! one that doesn't fit its storage. Here the pickle is walked first, with as much of Python's stack
-//! machine as names and numbers need. Nothing is executed.
-//!
-//! <https://github.com/python/cpython/blob/main/Lib/pickletools.py>
+//! one that doesn't fit its storage. Here the pickle is walked first, to its end: a file whose
+//! pickle can't be walked is refused, since nothing in it would have been checked.
 
-use std::collections::HashMap;
+mod machine;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
-use std::rc::Rc;
 
-use burn::store::pytorch_reader::MAX_TENSOR_SIZE;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::Error;
+use machine::Machine;
 
 /// Longest pickle that is read from an archive, in bytes: some hundred thousand tensors. burn takes
 /// longer ones, and each of its bytes may become a hundred in memory.
 const LONGEST: u64 = 16 << 20;
 
-/// Operations that are looked at before the search is given up.
-const STEPS: usize = 1 << 20;
+/// The number that begins a file of PyTorch's before 1.6, as bytes and as text: it stands among its
+/// first [`HEAD`] bytes.
+const MAGIC: [&[u8]; 2] =
+    [b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"119547037146038801333356"];
+const HEAD: u64 = 64;
 
-/// Pickles in a legacy file up to the one with the tensors.
-const PICKLES: usize = 4;
+/// Pickles in such a file: the number, the version, the system, the tensors, the storages' names.
+const PICKLES: usize = 5;
 
-/// Deepest tuple that is kept.
-const DEEPEST: u8 = 8;
+/// No packed byte becomes more bytes than this (RFC 1951: 258 of two bits).
+const MOST_UNPACKED: u64 = 1032;
+
+/// The tensor that is wrong, where it is one, and how.
+type Culprit = (Option<String>, String);
 
 /// Refuses a file with a tensor that contradicts itself, its storage or the length of the file,
-/// and an archive whose pickle would be larger than the file, as only a bomb's is. What this can't
-/// make sense of is burn's reader's to refuse.
+/// a file that begins as a pickle and can't be followed as one, and an archive whose pickle would
+/// be larger than the file, as only a bomb's is. What begins as nothing that burn's reader knows is
+/// that one's to refuse.
 pub(super) fn check(file: &Path) -> Result<(), Error> {
-    let wrong = |tensor, reason| Error::Format { file: file.to_owned(), tensor, reason };
     let failed = |source| Error::File { file: file.to_owned(), source };
-    let open = || File::open(file).map(BufReader::new).map_err(failed);
-    let length = file.metadata().map_err(failed)?.len();
-    let found = match ZipArchive::new(open()?) {
-        Ok(mut archive) => {
-            let Some((index, size)) = pickle(&mut archive) else { return Ok(()) };
-            if size > length.min(LONGEST) {
-                let reason = format!("its pickle claims {size} bytes; the whole file has {length}");
-                return Err(wrong(None, reason));
-            }
-            let mut bytes = Vec::new();
-            let Ok(member) = archive.by_index(index) else { return Ok(()) };
-            if member.take(LONGEST).read_to_end(&mut bytes).is_err() {
-                return Ok(());
-            }
-            let found = culprit(&mut Cursor::new(&bytes), length);
-            let packed =
-                found.is_some() && (0..archive.len()).any(|index| is_packed(&mut archive, index));
-            // Packed numbers may be more than the file.
-            if packed { culprit(&mut Cursor::new(&bytes), u64::MAX) } else { found }
+    let mut input = File::open(file).map(BufReader::new).map_err(failed)?;
+    let length = input.get_ref().metadata().map_err(failed)?.len();
+    let mut start = Vec::new();
+    input.by_ref().take(HEAD).read_to_end(&mut start).map_err(failed)?;
+    input.rewind().map_err(failed)?;
+
+    let has = |magic: &[u8]| start.windows(magic.len()).any(|bytes| bytes == magic);
+    // By its beginning, as burn's reader does: an archive may hang behind a pickle.
+    let found = match start.first() {
+        _ if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") => {
+            archived(input, length)
         }
-        Err(_) => culprit(&mut open()?, length),
+        _ if MAGIC.into_iter().any(has) => walk(&mut input, length, PICKLES),
+        Some(0x80 | b'(' | b'}' | b']' | b'c') => walk(&mut input, length, 1),
+        _ => Ok(()),
     };
-    match found {
-        Some((tensor, reason)) => Err(wrong(Some(tensor), reason)),
-        None => Ok(()),
-    }
+    found.map_err(|(tensor, reason)| Error::Format { file: file.to_owned(), tensor, reason })
 }
 
-/// The first tensor that is wrong, and how; `length` is the file's.
-fn culprit(input: &mut dyn BufRead, length: u64) -> Option<(String, String)> {
-    for _ in 0..PICKLES {
-        match Machine::new(length).run(input) {
+/// Walks through `pickles` pickles whose storages have at most `most` bytes.
+fn walk(input: &mut dyn BufRead, most: u64, pickles: usize) -> Result<(), Culprit> {
+    for _ in 0..pickles {
+        match Machine::new(most).run(input) {
             Ok(None) => {}
-            Ok(found) => return found,
-            Err(_) => break,
+            Ok(Some((tensor, reason))) => return Err((Some(tensor), reason)),
+            Err(error) => {
+                return Err((
+                    None,
+                    format!(
+                        "its pickle can't be followed, so its tensors can't be checked: {error}"
+                    ),
+                ));
+            }
         }
     }
-    None
+    Ok(())
 }
 
-fn is_packed(archive: &mut ZipArchive<BufReader<File>>, index: usize) -> bool {
-    archive
-        .by_index_raw(index)
-        .is_ok_and(|member| member.compression() != CompressionMethod::Stored)
-}
-
-/// Index and unpacked size of the archive's pickle.
-fn pickle(archive: &mut ZipArchive<BufReader<File>>) -> Option<(usize, u64)> {
+/// Looks at an archive of `length` bytes.
+fn archived(input: BufReader<File>, length: u64) -> Result<(), Culprit> {
+    // burn's reader opens it by the same means, and says what is wrong.
+    let Ok(mut archive) = ZipArchive::new(input) else { return Ok(()) };
     let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
-    let index = (0..archive.len()).find(|&index| {
+    let pickles = (0..archive.len()).filter(|&index| {
         archive.name_for_index(index).is_some_and(|name| name.is_ok_and(|name| is_pickle(&name)))
-    })?;
-    Some((index, archive.by_index_raw(index).ok()?.size()))
-}
-
-/// What the machine knows of a Python value.
-#[derive(Clone)]
-enum Value {
-    Mark,
-    Number(i128),
-    Text(Rc<str>),
-    /// A class or function.
-    Name(Rc<str>),
-    Tuple(Rc<[Value]>, u8),
-    /// An array of so many numbers of a class.
-    Storage(Rc<str>, i128),
-    Other,
-}
-
-struct Machine {
-    stack: Vec<Value>,
-    memo: HashMap<u32, Value>,
-    /// Length of the whole file, in bytes.
-    length: u64,
-}
-
-fn broken() -> io::Error {
-    io::ErrorKind::InvalidData.into()
-}
-
-impl Machine {
-    fn new(length: u64) -> Self {
-        Self { stack: Vec::new(), memo: HashMap::new(), length }
-    }
-
-    /// Runs one pickle to its end, or to the first tensor that is wrong.
-    fn run(&mut self, input: &mut dyn BufRead) -> io::Result<Option<(String, String)>> {
-        for _ in 0..STEPS {
-            let [code] = array(input)?;
-            match code {
-                b'.' => return Ok(None),
-                b'R' => {
-                    let (arguments, function) = (self.pop()?, self.pop()?);
-                    if let Some(reason) = self.wrong(&function, &arguments) {
-                        return Ok(Some((self.name(), reason)));
-                    }
-                    self.stack.push(Value::Other);
-                }
-                _ => self.step(code, input)?,
-            }
-        }
-        Err(broken())
-    }
-
-    /// Any other operation.
-    fn step(&mut self, code: u8, input: &mut dyn BufRead) -> io::Result<()> {
-        let value = match code {
-            0x8a | 0x8c | b'U' | b'C' => payload(code, 1, input)?,
-            0x8b | b'X' | b'T' | b'B' => payload(code, 4, input)?,
-            0x8d | 0x8e | 0x96 => payload(code, 8, input)?,
-            0x80 => return array::<1>(input).map(drop), // PROTO
-            0x95 => return array::<8>(input).map(drop), // FRAME
-            b'(' => Value::Mark,
-            b')' => tuple(Vec::new()),
-            b't' => tuple(self.pop_to_mark()?),
-            0x85..=0x87 => {
-                let rest = self.stack.len().checked_sub(usize::from(code - 0x84));
-                tuple(self.stack.split_off(rest.ok_or_else(broken)?))
-            }
-            b'N' | b']' | b'}' | 0x88 | 0x89 | 0x8f => Value::Other,
-            b'l' | b'd' | 0x91 => self.pop_to_mark().map(|_| Value::Other)?,
-            b'J' => Value::Number(i32::from_le_bytes(array(input)?).into()),
-            b'K' => Value::Number(u8::from_le_bytes(array(input)?).into()),
-            b'M' => Value::Number(u16::from_le_bytes(array(input)?).into()),
-            b'I' | b'L' => {
-                let line = line(input)?;
-                line.trim_end_matches('L').parse().map_or(Value::Other, Value::Number)
-            }
-            b'F' => line(input).map(|_| Value::Other)?,
-            b'G' => array::<8>(input).map(|_| Value::Other)?,
-            b'V' => Value::Text(line(input)?.into()),
-            b'c' => Value::Name(format!("{} {}", line(input)?, line(input)?).into()),
-            0x93 => match (self.pop()?, self.pop()?) {
-                (Value::Text(name), Value::Text(module)) => {
-                    Value::Name(format!("{module} {name}").into())
-                }
-                _ => return Err(broken()),
-            },
-            b'q' => return self.put(u8::from_le_bytes(array(input)?).into()),
-            b'r' => return self.put(u32::from_le_bytes(array(input)?)),
-            0x94 => return self.put(self.memo.len() as u32),
-            b'p' => return self.put(line(input)?.parse().map_err(|_| broken())?),
-            b'h' => self.get(u8::from_le_bytes(array(input)?).into())?,
-            b'j' => self.get(u32::from_le_bytes(array(input)?))?,
-            b'g' => self.get(line(input)?.parse().map_err(|_| broken())?)?,
-            b'Q' => storage(&self.pop()?),
-            b'P' => line(input).map(|_| Value::Other)?,
-            0x81 => self.pop().and_then(|_| self.pop()).map(|_| Value::Other)?,
-            0x92 => {
-                self.pop()?;
-                self.pop().and_then(|_| self.pop()).map(|_| Value::Other)?
-            }
-            b'2' => self.stack.last().cloned().ok_or_else(broken)?,
-            b'0' | b'a' | b'b' => return self.pop().map(drop),
-            b's' => return self.pop().and_then(|_| self.pop()).map(drop),
-            b'1' | b'u' | b'e' | 0x90 => return self.pop_to_mark().map(drop),
-            _ => return Err(broken()),
-        };
-        self.stack.push(value);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> io::Result<Value> {
-        self.stack.pop().ok_or_else(broken)
-    }
-
-    fn pop_to_mark(&mut self) -> io::Result<Vec<Value>> {
-        let mark = self.stack.iter().rposition(|value| matches!(value, Value::Mark));
-        let above = self.stack.split_off(mark.ok_or_else(broken)? + 1);
-        self.stack.pop();
-        Ok(above)
-    }
-
-    fn put(&mut self, key: u32) -> io::Result<()> {
-        let value = self.stack.last().cloned().ok_or_else(broken)?;
-        self.memo.insert(key, value);
-        Ok(())
-    }
-
-    fn get(&self, key: u32) -> io::Result<Value> {
-        self.memo.get(&key).cloned().ok_or_else(broken)
-    }
-
-    /// The path of the value that comes next: the key that each open table waits to fill.
-    fn name(&self) -> String {
-        let before_mark = |at: usize| match self.stack.get(at.checked_sub(2)?)? {
-            Value::Text(key) => Some(&**key),
-            _ => None,
-        };
-        let marks = (0..self.stack.len()).filter(|&at| matches!(self.stack[at], Value::Mark));
-        let last = match self.stack.last() {
-            Some(Value::Text(key)) => Some(&**key),
-            _ => None,
-        };
-        marks.filter_map(before_mark).chain(last).collect::<Vec<_>>().join(".")
-    }
-
-    /// What is wrong with the tensor that `function` would build; nothing for other functions.
-    fn wrong(&self, function: &Value, arguments: &Value) -> Option<String> {
-        let Value::Name(function) = function else { return None };
-        if !function.starts_with("torch._utils _rebuild_tensor") {
-            return None;
-        }
-        let Value::Tuple(arguments, _) = arguments else { return Some(unbuilt()) };
-        let [Value::Storage(class, elements), Value::Number(offset), shape, strides, ..] =
-            &arguments[..]
-        else {
-            return Some(unbuilt());
-        };
-        let (Some(shape), Some(strides)) = (numbers(shape), numbers(strides)) else {
-            return Some(unbuilt());
-        };
-        let Some(size) = size(class) else {
-            return Some(format!("type {class} is not supported"));
-        };
-        if *elements < 0 || elements.saturating_mul(size) > self.length.into() {
-            return Some(format!(
-                "its storage claims {elements} elements of {size} bytes; the whole file has {}",
-                self.length
-            ));
-        }
-        let place = format!("shape {shape:?} with strides {strides:?} at {offset}");
-        if *offset < 0 || shape.iter().chain(&strides).any(|&number| number < 0) {
-            return Some(format!("{place} is negative"));
-        }
-        if shape.len() != strides.len() {
-            return Some(format!("{place} does not fit together"));
-        }
-        let last = shape
-            .iter()
-            .zip(&strides)
-            .try_fold(*offset, |last, (side, stride)| {
-                last.checked_add((side - 1).checked_mul(*stride)?)
-            })
-            .filter(|_| shape.iter().try_fold(size, |all, side| all.checked_mul(*side)).is_some());
-        let Some(last) = last else { return Some(format!("{place} overflows")) };
-        let bytes = shape.iter().fold(size, |all, side| all * side);
-        if bytes > MAX_TENSOR_SIZE as i128 {
-            return Some(format!("{place} would be {bytes} bytes"));
-        }
-        // An untyped storage counts bytes, and the type stands elsewhere.
-        let typed = &**class != "torch UntypedStorage";
-        (typed && !shape.contains(&0) && last >= *elements)
-            .then(|| format!("{place} is beyond its storage of {elements} elements"))
-    }
-}
-
-fn unbuilt() -> String {
-    "not built of a storage, an offset, a shape and strides".to_owned()
-}
-
-fn numbers(tuple: &Value) -> Option<Vec<i128>> {
-    let Value::Tuple(values, _) = tuple else { return None };
-    let number = |value: &Value| match value {
-        Value::Number(number) => Some(*number),
-        _ => None,
+    });
+    let pickles: Vec<usize> = pickles.collect();
+    let index = match pickles[..] {
+        [] => return Ok(()),
+        [index] => index,
+        _ => return Err((None, format!("it has {} pickles, and only one counts", pickles.len()))),
     };
-    values.iter().map(number).collect()
-}
 
-/// A tuple, or something unknown if it is nested deeper than any that matters.
-fn tuple(values: Vec<Value>) -> Value {
-    let depth = |value: &Value| match value {
-        Value::Tuple(_, depth) => *depth,
-        _ => 0,
-    };
-    match values.iter().map(depth).max().unwrap_or(0) + 1 {
-        depth if depth > DEEPEST => Value::Other,
-        depth => Value::Tuple(values.into(), depth),
-    }
-}
-
-/// The array that `("storage", class, key, device, elements)` names.
-fn storage(id: &Value) -> Value {
-    let Value::Tuple(fields, _) = id else { return Value::Other };
-    match &fields[..] {
-        [_, Value::Name(class), _, _, Value::Number(elements), ..] => {
-            Value::Storage(class.clone(), *elements)
+    let (mut most, mut size) = (0, 0);
+    for member in 0..archive.len() {
+        let Ok(member_at) = archive.by_index_raw(member) else { continue };
+        let packed = member_at.compressed_size().min(length);
+        let longest = match member_at.compression() {
+            CompressionMethod::Stored => packed,
+            _ => packed.saturating_mul(MOST_UNPACKED),
+        };
+        most = most.max(longest.min(member_at.size()));
+        if member == index {
+            size = member_at.size();
         }
-        _ => Value::Other,
     }
-}
-
-/// Bytes of one number in a storage of `class`.
-fn size(class: &str) -> Option<i128> {
-    Some(match class.strip_prefix("torch ").or_else(|| class.strip_prefix("torch.storage "))? {
-        "DoubleStorage" | "LongStorage" => 8,
-        "FloatStorage" | "IntStorage" => 4,
-        "HalfStorage" | "BFloat16Storage" | "ShortStorage" => 2,
-        "CharStorage" | "ByteStorage" | "BoolStorage" | "UntypedStorage" => 1,
-        _ => return None,
-    })
-}
-
-/// A little-endian number in two's complement; unknown beyond sixteen bytes.
-fn long(bytes: &[u8]) -> Value {
-    let sign = if bytes.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
-    let mut whole = [sign; 16];
-    match whole.get_mut(..bytes.len()) {
-        Some(low) => low.copy_from_slice(bytes),
-        None => return Value::Other,
+    if size > length.min(LONGEST) {
+        return Err((None, format!("its pickle claims {size} bytes; the whole file has {length}")));
     }
-    Value::Number(i128::from_le_bytes(whole))
-}
-
-fn array<const N: usize>(input: &mut dyn BufRead) -> io::Result<[u8; N]> {
-    let mut array = [0; N];
-    input.read_exact(&mut array)?;
-    Ok(array)
-}
-
-/// A value of as many bytes as a number of `width` bytes says; they take memory as they arrive.
-fn payload(code: u8, width: usize, input: &mut dyn BufRead) -> io::Result<Value> {
-    let mut count = [0; 8];
-    input.read_exact(&mut count[..width])?;
-    let count = u64::from_le_bytes(count);
     let mut bytes = Vec::new();
-    input.take(count.min(LONGEST)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 != count {
-        return Err(broken());
-    }
-    Ok(match code {
-        0x8a | 0x8b => long(&bytes),
-        b'X' | b'T' | b'U' | 0x8c | 0x8d => Value::Text(String::from_utf8_lossy(&bytes).into()),
-        _ => Value::Other,
-    })
-}
-
-fn line(input: &mut dyn BufRead) -> io::Result<String> {
-    let mut line = Vec::new();
-    input.take(LONGEST).read_until(b'\n', &mut line)?;
-    match line.pop() {
-        Some(b'\n') => Ok(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()),
-        _ => Err(broken()),
-    }
+    archive
+        .by_index(index)
+        .map_err(|error| error.to_string())
+        .and_then(|member| {
+            member.take(LONGEST).read_to_end(&mut bytes).map_err(|error| error.to_string())
+        })
+        .map_err(|error| (None, format!("its pickle can't be read: {error}")))?;
+    walk(&mut Cursor::new(&bytes), most, 1)
 }

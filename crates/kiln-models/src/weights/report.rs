@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::Table;
 use crate::Error;
 
 /// Which tensors of a file found their place in a network.
@@ -19,6 +20,10 @@ pub struct Report {
     /// Names of the file's tensors of auxiliary heads, which only training uses, where the network
     /// has none.
     pub left_out: Vec<String>,
+    /// Whether kiln wrote the file, under its own names.
+    pub native: bool,
+    /// The table that the tensors were taken from, where the file has any.
+    pub table: Option<Table>,
 }
 
 /// A tensor whose shape in the file isn't the network's.
@@ -38,6 +43,12 @@ impl Report {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
     }
 
+    /// Whether the file has tensors that somebody may have wanted: of auxiliary heads, or of another
+    /// table of weights.
+    pub fn has_choices(&self) -> bool {
+        !self.left_out.is_empty() || self.table.as_ref().is_some_and(Table::is_choice)
+    }
+
     /// This report of `file`, if all its tensors found their places.
     ///
     /// # Errors
@@ -55,6 +66,9 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.loaded.len())?;
+        if let Some(table) = self.table.as_ref().filter(|table| table.is_choice()) {
+            write!(f, "; {table}")?;
+        }
         for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
             if !names.is_empty() {
                 write!(f, "; {what}: {}", names.join(", "))?;

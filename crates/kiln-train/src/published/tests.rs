@@ -203,7 +203,8 @@ fn published_weights_bring_their_images_and_names() {
         let options =
             narrow.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         let (name, weights) = ("resnet18".to_owned(), Weights::File(file));
-        Subject::Model { name, options, preprocess: Default::default(), weights }
+        let (preprocess, class_order) = Default::default();
+        Subject::Model { name, options, preprocess, class_order, weights }
             .load(&Zoo, &device())
             .unwrap()
     };

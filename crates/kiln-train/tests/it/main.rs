@@ -1,6 +1,8 @@
 //! The loop from outside, with a network of our own: batch norm, dropout and Adam have state of their
 //! own, and a resumed run must restore all of it.
 
+mod known;
+mod real;
 mod transfer;
 
 use std::fs;

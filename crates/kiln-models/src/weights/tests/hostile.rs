@@ -1,5 +1,7 @@
 //! PyTorch's files with claims that are not true. Nothing may panic, and nothing may be believed.
 
+mod hidden;
+
 use std::io::Write;
 
 use kiln_layers::Norm;
@@ -116,19 +118,6 @@ fn message(bytes: &[u8]) -> String {
     message
 }
 
-/// Runs `work`, which must not map memory by the gigabyte. Claims here begin at four.
-fn frugal<T>(work: impl FnOnce() -> T) -> T {
-    let mapped = || {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0)
-    };
-    let before = mapped();
-    let result = work();
-    assert!(mapped() - before < 1 << 20, "{} KiB more", mapped() - before);
-    result
-}
-
 #[test]
 fn the_true_file_is_read_from_both_containers() {
     for (container, build) in CONTAINERS {
@@ -144,6 +133,7 @@ fn a_pickle_that_contradicts_itself_names_the_tensor_and_allocates_nothing() {
     let claim = |shape, strides| Claim { shape, strides, ..WEIGHT };
     let square: &[i64] = &[1 << 62, 1 << 62, 1 << 62, 1];
     for (claim, words) in [
+        (Claim { elements: 1 << 30, ..WEIGHT }, "its storage claims 1073741824 elements"),
         (Claim { elements: 1 << 50, ..WEIGHT }, "its storage claims 1125899906842624 elements"),
         (Claim { elements: i64::MAX, ..WEIGHT }, "its storage claims"),
         (Claim { elements: -1, ..WEIGHT }, "its storage claims -1 elements"),
@@ -167,6 +157,36 @@ fn a_pickle_that_contradicts_itself_names_the_tensor_and_allocates_nothing() {
             assert!(wanted, "{container}: {message}");
         }
     }
+}
+
+#[test]
+fn a_table_is_found_in_the_table_around_it() {
+    let (_folder, file) = scratch("nested.pth");
+    let inner = |number: usize| {
+        let claims = [Claim { name: "conv.bias", ..BIAS }, WEIGHT];
+        let pickle = pickled(&claims);
+        let body = pickle[2..pickle.len() - 1].to_vec();
+        // The storages' names: 0 and 1, or 2 and 3.
+        let mut body = body;
+        for key in [b'0', b'1'] {
+            let name = [b'X', 1, 0, 0, 0, key];
+            let place = body.windows(6).position(|bytes| bytes == name).unwrap();
+            body[place + 5] = key + 2 * number as u8;
+        }
+        body
+    };
+    let mut nested = b"\x80\x02}(X\x09\0\0\0model_ema".to_vec();
+    nested.extend(inner(0));
+    nested.extend(b"X\x05\0\0\0model");
+    nested.extend(inner(1));
+    nested.extend(b"u.");
+    fs::write(&file, zip(&nested, &[&[1.0], &[2.0], &[3.0], &[4.0]])).unwrap();
+
+    let (block, report) = load(network(), &file, &[]).unwrap();
+
+    let y = block.conv.forward(Tensor::ones([1, 1, 1, 1], &device()));
+    assert_eq!(y.into_scalar::<f32>(), 7.0, "{report}");
+    assert_eq!(report.table.unwrap().others, ["model_ema"]);
 }
 
 #[test]
