@@ -2,9 +2,11 @@
 
 mod golden;
 mod gradients;
+mod real;
 pub mod server;
 mod tensors;
 
 pub use golden::Golden;
 pub use gradients::assert_gradients;
+pub use real::real_data;
 pub use tensors::{assert_close, device, far_apart, largest_difference, noise, nothing, zeroed};

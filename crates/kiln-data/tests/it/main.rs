@@ -1,22 +1,9 @@
-//! Tests on real data, which is not part of the repository. They look for it in `$KILN_REAL_DATA`, or else beside the
-//! repository in `../shared/data`, and say "skipped: no real data" where it is not.
+//! Tests on real data, which is not part of the repository; see [`real_data`].
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use kiln_data::{Dataset, check, decode, open};
-
-/// The folder `name` of the real data, if it is there.
-fn real(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let root = std::env::var_os("KILN_REAL_DATA").map_or_else(beside, PathBuf::from);
-    let folder = root.join(name);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no real data");
-    None
-}
+use kiln_testkit::real_data;
 
 fn counts(dataset: &dyn Dataset) -> Vec<usize> {
     let mut counts = vec![0; 10];
@@ -26,7 +13,7 @@ fn counts(dataset: &dyn Dataset) -> Vec<usize> {
 
 #[test]
 fn real_mnist_has_all_70_000_digits_with_the_known_label_counts() {
-    let Some(folder) = real("mnist") else { return };
+    let Some(folder) = real_data("mnist") else { return };
     let digits = open("mnist", Some(&folder)).unwrap();
     let train = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949];
     let test = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009];
@@ -45,7 +32,7 @@ fn real_mnist_has_all_70_000_digits_with_the_known_label_counts() {
 
 #[test]
 fn real_mnist_begins_with_the_embedded_sample() {
-    let Some(folder) = real("mnist") else { return };
+    let Some(folder) = real_data("mnist") else { return };
     let (complete, sample) = (open("mnist", Some(&folder)).unwrap(), open("mnist", None).unwrap());
     for index in 0..10_000_usize {
         let ours = match index.checked_sub(8500) {
@@ -58,7 +45,7 @@ fn real_mnist_begins_with_the_embedded_sample() {
 
 #[test]
 fn real_mnist_has_the_mean_and_deviation_of_its_preprocessing() {
-    let Some(folder) = real("mnist") else { return };
+    let Some(folder) = real_data("mnist") else { return };
     let digits = open("mnist", Some(&folder)).unwrap();
     let (mut sum, mut squares, mut count) = (0_u64, 0_u64, 0_u64);
     for index in 0..digits.train.len() {
@@ -75,7 +62,7 @@ fn real_mnist_has_the_mean_and_deviation_of_its_preprocessing() {
 
 #[test]
 fn real_clothing_is_as_its_card_says() {
-    let Some(folder) = real("clothing") else { return };
+    let Some(folder) = real_data("clothing") else { return };
     let clothes = open("clothing", Some(&folder)).unwrap();
     let parts: Vec<_> = clothes.parts().map(|(name, part)| (name, counts(&**part))).collect();
     assert_eq!(
@@ -97,7 +84,7 @@ fn real_clothing_is_as_its_card_says() {
 
 #[test]
 fn real_odd_images_give_pixels_or_an_error_that_names_the_file() {
-    let Some(folder) = real("image_corpus") else { return };
+    let Some(folder) = real_data("image_corpus") else { return };
     let (mut read, mut refused) = (0, 0);
     let mut folders = vec![folder];
     while let Some(folder) = folders.pop() {

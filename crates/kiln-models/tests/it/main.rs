@@ -1,26 +1,18 @@
-//! Tests on real weights, which are not part of the repository. They look for them in `$KILN_REAL_DATA`, or else beside
-//! the repository in `../shared/data`, and say "skipped: no real data" where they are not.
+//! Tests on real weights, which are not part of the repository; see [`real_data`].
 
 mod cifar;
 mod darknet;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::prelude::*;
 use kiln_models::weights::{load_exact, read_tensors};
 use kiln_models::{Classifier, Options, Registry, Zoo};
-use kiln_testkit::{device, largest_difference};
+use kiln_testkit::{device, largest_difference, real_data};
 
 /// The folder `weights` of the real data, if it is there.
 fn real() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let root = std::env::var_os("KILN_REAL_DATA").map_or_else(beside, PathBuf::from);
-    let folder = root.join("weights");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no real data");
-    None
+    real_data("weights")
 }
 
 /// Checks that network `name` with the weights of `file` gives the scores of `reference`, which another program computed

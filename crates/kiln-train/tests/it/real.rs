@@ -1,33 +1,23 @@
 //! Weights that others trained, measured on complete data: they must be as good here as they are elsewhere.
 
-use std::path::{Path, PathBuf};
-
 use burn::prelude::*;
 use kiln_models::{Options, Zoo};
+use kiln_testkit::real_data;
 use kiln_train::{Silent, Subject, Weights, evaluate};
-
-/// The folder of the real data, if it is there: `$KILN_REAL_DATA`, or `../shared/data` beside the repository.
-fn real() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("KILN_REAL_DATA").map_or_else(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no real data");
-    None
-}
 
 /// Checks that `name` with the weights of `file` names so many of MNIST's 10,000 test digits right.
 fn assert_right(name: &str, file: &str, right: u64) {
-    let Some(folder) = real() else { return };
+    let (Some(weights), Some(digits)) = (real_data("weights/lenet"), real_data("mnist")) else {
+        return;
+    };
     let subject = Subject::Model {
         name: name.to_owned(),
         options: Options::new(),
         preprocess: Options::new(),
         class_order: None,
-        weights: Weights::File(folder.join("weights/lenet").join(file)),
+        weights: Weights::File(weights.join(file)),
     };
-    let (digits, device) = (folder.join("mnist"), Device::default());
+    let device = Device::default();
 
     let found = evaluate(&Zoo, &subject, Some(&digits), "test", &device, &mut Silent).unwrap();
 
