@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use kiln::burn::tensor::Device;
-use kiln::models::{Architecture, Error, Options, Registry, Zoo, parameters, trainable, weights};
+use kiln::models::{Architecture, Options, Registry, Zoo, parameters, trainable, weights};
 use kiln::train::Subject;
 use serde_json::json;
 
@@ -154,21 +154,12 @@ impl Convert {
         let options = model_options(model, &self.set)?;
         let network = Zoo.build(model, &options, device)?;
         let keys = Zoo.keys(model, &options)?;
-        let loaded = weights::load_classifier(network, &self.input, keys)
-            .and_then(|(network, report)| Ok((network, report.exact(&self.input)?)));
-        match loaded {
-            Ok((network, report)) => {
-                if let Some(table) = report.table.as_ref().filter(|table| table.is_choice()) {
-                    output::note(&format!("{shown}: {table}"));
-                }
-                Ok((model.clone(), options, network, report.left_out))
-            }
-            // The whole list belongs on the error's line: the hint says something else.
-            Err(error @ Error::Mismatch { .. }) => Err(Failure::failed(error).hint(format!(
-                "`kiln summary {model}` shows the network; --set num_classes=N changes its classes"
-            ))),
-            Err(error) => Err(error.into()),
+        let (network, report) = weights::load_classifier(network, &self.input, keys)?;
+        let report = report.exact(&self.input)?;
+        if let Some(table) = report.table.as_ref().filter(|table| table.is_choice()) {
+            output::note(&format!("{shown}: {table}"));
         }
+        Ok((model.clone(), options, network, report.left_out))
     }
 }
 

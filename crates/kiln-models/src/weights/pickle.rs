@@ -107,7 +107,10 @@ fn archived(input: BufReader<File>, length: u64) -> Result<(), Culprit> {
         }
     }
     if size > length.min(LONGEST) {
-        return Err((None, format!("its pickle claims {size} bytes; the whole file has {length}")));
+        return Err((
+            None,
+            format!("its pickle claims {size} bytes, and the whole file has {length}"),
+        ));
     }
     let mut bytes = Vec::new();
     archive

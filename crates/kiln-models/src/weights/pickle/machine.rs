@@ -186,7 +186,8 @@ impl Machine {
         };
         if *elements < 0 || elements.saturating_mul(size) > self.most.into() {
             return Some(format!(
-                "its storage claims {elements} elements of {size} bytes; the file has room for {}",
+                "its storage claims {elements} elements of {size} bytes, and the file has room for {} bytes; \
+                 get the whole file anew",
                 self.most
             ));
         }
