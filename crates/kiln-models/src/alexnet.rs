@@ -26,7 +26,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in torchvision's network.
 pub const KEYS: &Keys = &[
@@ -136,9 +136,9 @@ impl AlexNetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let [first, second, _, _, last] = self.channels;
-        Offered::halved(4, &[first, second, last, last])
+        FeatureInfo::halved(4, &[first, second, last, last])
     }
 
     /// Whether such a network is possible.

@@ -13,7 +13,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in a PyTorch module that counts its layers from 1.
 pub const KEYS: &Keys = &[("conv{n+1}", "convs.{n}.conv"), ("fc{n+1}", "head.layers.{n}.linear")];
@@ -93,9 +93,9 @@ impl CnnConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let [first, second, third] = self.channels;
-        Offered::halved(1, &[first, second, third, third])
+        FeatureInfo::halved(1, &[first, second, third, third])
     }
 
     /// Whether such a network is possible.

@@ -37,7 +37,7 @@ impl ConvolutionalHead {
 }
 
 impl<N: Classifier> Convolutional<N> {
-    /// The convolutional form of `network`, for inference: nothing is dropped. `window` is what it was
+    /// The convolutional form of `network`, for inference: nothing is dropped or learned. `window` is what it was
     /// trained on: channels, height and width. A head that sees averages of a map takes them along.
     ///
     /// # Errors
@@ -46,22 +46,23 @@ impl<N: Classifier> Convolutional<N> {
     /// [`check_input`](Classifier::check_input).
     pub fn new(network: N, window: [usize; 3]) -> Result<Self, Error> {
         network.check_input(window)?;
+        let network = network.valid();
         let [channels, height, width] = window;
         let device = network.devices().pop().unwrap_or_default();
-        let image = Tensor::zeros([1, channels, height, width], &device.inner());
+        let image = Tensor::zeros([1, channels, height, width], &device);
         let last = network.features(image).pop().map(|feature| feature.map.dims());
-        let none = |reason: String| Error::Options { reason };
+        let refused = |reason: String| Error::Options { reason };
         let head = match last {
-            Some([_, _, rows, columns]) if rows != columns => Err(none(format!(
+            Some([_, _, rows, columns]) if rows != columns => Err(refused(format!(
                 "a convolutional form needs a square map, and windows of {height}x{width} pixels give one of \
                  {rows}x{columns}; name square windows"
             ))),
             Some([.., seen]) => network.convolutional_head(seen).ok_or_else(|| {
-                none(format!(
+                refused(format!(
                     "the network has no convolutional form for windows of {height}x{width} pixels"
                 ))
             }),
-            None => Err(none("the network offers no map, of which the form is made".to_owned())),
+            None => Err(refused("the network offers no map, of which the form is made".to_owned())),
         };
         head.map(|head| Self { network, head })
     }

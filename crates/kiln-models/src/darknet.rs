@@ -18,7 +18,7 @@ use kiln_layers::{
 
 use crate::weights::Keys;
 use crate::weights::keys::kept;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds, error};
 
 /// Names of the parameters in a PyTorch module that counts its convolutions from 1 and calls the last one `head`.
 pub const KEYS: &Keys =
@@ -126,9 +126,9 @@ impl DarknetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let last = self.stages.iter().filter_map(|stage| stage.last().copied());
-        Offered::halved(1, &last.collect::<Vec<_>>())
+        FeatureInfo::halved(1, &last.collect::<Vec<_>>())
     }
 
     /// Whether such a network is possible.

@@ -15,7 +15,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds, error};
 
 /// Names of the parameters in timm's `darknet53`.
 pub const KEYS: &Keys = &[
@@ -101,8 +101,8 @@ impl Darknet53Config {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
-        Offered::halved(1, &[&[self.stem], &self.channels[..]].concat())
+    pub fn features(&self) -> Vec<FeatureInfo> {
+        FeatureInfo::halved(1, &[&[self.stem], &self.channels[..]].concat())
     }
 
     /// Whether such a network is possible.

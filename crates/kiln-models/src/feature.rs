@@ -17,7 +17,7 @@ pub struct Feature {
 
 /// What is known of a [`Feature`] before there is an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offered {
+pub struct FeatureInfo {
     /// Pixels of the image per pixel of the map, in both directions.
     pub stride: usize,
     /// Channels of the map.
@@ -38,12 +38,12 @@ impl Feature {
     }
 }
 
-impl Offered {
+impl FeatureInfo {
     /// Maps of these channels, the first with the stride `first` and each next one with twice the
     /// stride before.
-    pub fn halved(first: usize, channels: &[usize]) -> Vec<Offered> {
+    pub fn halved(first: usize, channels: &[usize]) -> Vec<FeatureInfo> {
         let strides = std::iter::successors(Some(first), |stride| Some(2 * stride));
-        strides.zip(channels).map(|(stride, &channels)| Offered { stride, channels }).collect()
+        strides.zip(channels).map(|(stride, &channels)| FeatureInfo { stride, channels }).collect()
     }
 
     /// Where among the `offered` maps those of the wanted `strides` are, for a head that is called `head`.
@@ -51,7 +51,11 @@ impl Offered {
     /// # Errors
     ///
     /// [`Error::Strides`] names the strides that are missing.
-    pub fn find(offered: &[Offered], strides: &[usize], head: &str) -> Result<Vec<usize>, Error> {
+    pub fn find(
+        offered: &[FeatureInfo],
+        strides: &[usize],
+        head: &str,
+    ) -> Result<Vec<usize>, Error> {
         let at = |stride: usize| offered.iter().rposition(|map| map.stride == stride);
         let missing: Vec<usize> =
             strides.iter().copied().filter(|&stride| at(stride).is_none()).collect();
@@ -69,23 +73,23 @@ mod tests {
 
     #[test]
     fn strides_double_from_the_first() {
-        let offered = Offered::halved(4, &[8, 6]);
+        let offered = FeatureInfo::halved(4, &[8, 6]);
         let pairs: Vec<_> = offered.iter().map(|map| (map.stride, map.channels)).collect();
         assert_eq!(pairs, [(4, 8), (8, 6)]);
     }
 
     #[test]
     fn a_head_finds_its_maps_or_hears_which_strides_are_missing() {
-        let offered = Offered::halved(2, &[16, 32, 64]);
+        let offered = FeatureInfo::halved(2, &[16, 32, 64]);
 
-        assert_eq!(Offered::find(&offered, &[8, 2], "a head").unwrap(), [2, 0]);
-        let refused = Offered::find(&offered, &[8, 16, 32], "fcn8s").unwrap_err().to_string();
+        assert_eq!(FeatureInfo::find(&offered, &[8, 2], "a head").unwrap(), [2, 0]);
+        let refused = FeatureInfo::find(&offered, &[8, 16, 32], "fcn8s").unwrap_err().to_string();
         assert_eq!(
             refused,
             "fcn8s needs maps of the strides 16 and 32, and the network offers 2, 4 and 8; \
              `kiln models --json` lists what each offers"
         );
-        let refused = Offered::find(&[], &[8], "fcn8s").unwrap_err().to_string();
+        let refused = FeatureInfo::find(&[], &[8], "fcn8s").unwrap_err().to_string();
         assert!(
             refused.starts_with("fcn8s needs a map of the stride 8, and the network offers none")
         );

@@ -24,7 +24,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// The rows of [`KEYS`]: those of every inception module by its name there and its number here.
 macro_rules! keys {
@@ -207,14 +207,14 @@ impl GoogLeNetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let scaled = |channels: usize| (channels * self.width).div_ceil(64);
         // A module's maps are those of its four views, two of which have a reduction before them.
         let after = |index: usize| {
             let [a, _, b, _, c, d] = MODULES[index];
             [a, b, c, d].map(scaled).iter().sum()
         };
-        Offered::halved(2, &[scaled(64), scaled(192), after(1), after(6), after(8)])
+        FeatureInfo::halved(2, &[scaled(64), scaled(192), after(1), after(6), after(8)])
     }
 
     /// Whether such a network is possible.

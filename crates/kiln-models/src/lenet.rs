@@ -16,7 +16,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in a widespread PyTorch script for `lenet5-tanh`.
 pub const TANH_KEYS: &Keys = &[
@@ -138,8 +138,8 @@ impl LeNetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
-        Offered::halved(2, &self.maps)
+    pub fn features(&self) -> Vec<FeatureInfo> {
+        FeatureInfo::halved(2, &self.maps)
     }
 
     /// Whether such a network is possible.

@@ -19,7 +19,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names.
 pub const KEYS: &Keys = &[("c{n}", "c{n}.conv"), ("f6", "f6.linear"), ("output", "output.linear")];
@@ -95,9 +95,9 @@ impl LeNet5Config {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let [c1, c3, _] = self.maps;
-        Offered::halved(2, &[c1, c3])
+        FeatureInfo::halved(2, &[c1, c3])
     }
 
     /// Whether such a network is possible.

@@ -25,7 +25,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in a PyTorch module with the paper's layer names, C3's kernels in the
 /// order of table I.
@@ -165,8 +165,8 @@ impl LeNet5Of1998Config {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
-        Offered::halved(2, &[C1, TABLE.len()])
+    pub fn features(&self) -> Vec<FeatureInfo> {
+        FeatureInfo::halved(2, &[C1, TABLE.len()])
     }
 
     /// Whether such a network is possible.

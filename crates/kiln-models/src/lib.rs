@@ -45,7 +45,7 @@ mod zoo;
 pub use classifier::Classifier;
 pub use convolutional::{Convolutional, ConvolutionalHead};
 pub use error::Error;
-pub use feature::{Feature, Offered};
+pub use feature::{Feature, FeatureInfo};
 pub use options::Options;
 pub use parameters::{Parameter, group, initialize, is_below, norm_flags, parameters, trainable};
 pub use registry::{Entry, Registry, Task};

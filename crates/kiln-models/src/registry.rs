@@ -7,7 +7,7 @@ use burn::prelude::*;
 use crate::options::Options;
 use crate::suggest::nearest;
 use crate::weights::{Keys, Pretrained};
-use crate::{Classifier, Error, Offered};
+use crate::{Classifier, Error, FeatureInfo};
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +71,7 @@ pub trait Registry {
     /// # Errors
     ///
     /// As [`build`](Self::build).
-    fn features(&self, name: &str, options: &Options) -> Result<Vec<Offered>, Error> {
+    fn features(&self, name: &str, options: &Options) -> Result<Vec<FeatureInfo>, Error> {
         let _ = (name, options);
         Ok(Vec::new())
     }
@@ -311,6 +311,20 @@ mod tests {
     }
 
     #[test]
+    fn the_convolutional_form_of_a_network_in_training_learns_and_drops_nothing() {
+        let training = device().autodiff();
+        let model = Zoo.build("resnet20", &tiny("resnet20"), &training).unwrap();
+        initialize(&model);
+        let before = weights::to_bytes(&model);
+        let image = noise([1, 3, 32, 32], 1, &device());
+
+        let scores = Convolutional::new(model.clone(), [3, 32, 32]).unwrap().forward(image.clone());
+
+        assert!(weights::to_bytes(&model) == before);
+        assert_close(scores.flatten(1, 3), model.valid().forward(image));
+    }
+
+    #[test]
     fn a_convolutional_form_needs_windows_that_the_network_takes_and_a_square_map() {
         let model = Zoo.build("cnn", &tiny("cnn"), &device()).unwrap().valid();
         let refused = |window| Convolutional::new(model.clone(), window).unwrap_err().to_string();
@@ -383,7 +397,7 @@ mod tests {
 
                 let given: Vec<_> = given
                     .iter()
-                    .map(|&Feature { stride, channels, .. }| Offered { stride, channels })
+                    .map(|&Feature { stride, channels, .. }| FeatureInfo { stride, channels })
                     .collect();
                 assert_eq!(Zoo.features(entry.name, &options).unwrap(), given);
             }

@@ -19,7 +19,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in torchvision's and timm's ResNets.
 pub const KEYS: &Keys = &[
@@ -139,9 +139,9 @@ impl ResNetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let [a, b, c, d] = [0, 1, 2, 3].map(|stage| self.branch.channels(self.width << stage));
-        Offered::halved(2, &[self.width, a, b, c, d])
+        FeatureInfo::halved(2, &[self.width, a, b, c, d])
     }
 
     /// Whether such a network is possible.

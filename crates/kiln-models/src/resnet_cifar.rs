@@ -17,7 +17,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in akamaster's networks.
 pub const KEYS: &Keys = &[
@@ -106,8 +106,8 @@ impl CifarResNetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
-        Offered::halved(1, &[0, 1, 2].map(|stage| self.width << stage))
+    pub fn features(&self) -> Vec<FeatureInfo> {
+        FeatureInfo::halved(1, &[0, 1, 2].map(|stage| self.width << stage))
     }
 
     /// Whether such a network is possible.

@@ -21,7 +21,7 @@ use kiln_layers::{
 
 use crate::error::at_least;
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Names of the parameters in timm's legacy SENets.
 pub const KEYS: &Keys = &[
@@ -153,10 +153,10 @@ impl SeNetConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let [a, b, c, d] = [0, 1, 2, 3].map(|stage| self.unit.channels(self.width << stage));
         let stem = if self.unit == Unit::Grouped { 2 * self.width } else { self.width };
-        Offered::halved(2, &[stem, a, b, c, d])
+        FeatureInfo::halved(2, &[stem, a, b, c, d])
     }
 
     /// Whether such a network is possible.

@@ -21,7 +21,7 @@ use kiln_layers::{
 use crate::error::at_least;
 use crate::weights::Keys;
 use crate::weights::keys::kept;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
 
 /// Side of the map that the dense layers see, in pixels.
 const SEEN: usize = 7;
@@ -159,8 +159,8 @@ impl VggConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
-        Offered::halved(1, &[1, 2, 4, 8, 8, 8].map(|times| times * self.width))
+    pub fn features(&self) -> Vec<FeatureInfo> {
+        FeatureInfo::halved(1, &[1, 2, 4, 8, 8, 8].map(|times| times * self.width))
     }
 
     /// Whether such a network is possible.

@@ -18,7 +18,7 @@ use kiln_layers::{
 };
 
 use crate::weights::Keys;
-use crate::{Classifier, ConvolutionalHead, Error, Feature, Offered, bounds, error};
+use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds, error};
 
 /// Names of the parameters in timm's `legacy_xception`, whose branches are numbered with their
 /// rectifiers; the first block begins without one.
@@ -145,9 +145,9 @@ impl XceptionConfig {
     }
 
     /// The maps that the network offers to detection and segmentation heads, in order.
-    pub fn features(&self) -> Vec<Offered> {
+    pub fn features(&self) -> Vec<FeatureInfo> {
         let ([_, stem], [first, second, third], [.., last]) = (self.stem, self.entry, self.exit);
-        Offered::halved(2, &[stem, first, second, third, last])
+        FeatureInfo::halved(2, &[stem, first, second, third, last])
     }
 
     /// Whether such a network is possible.

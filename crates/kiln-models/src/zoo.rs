@@ -22,7 +22,7 @@ use crate::vgg::{Vgg, VggConfig};
 use crate::weights::{Keys, Pretrained, pretrained};
 use crate::xception::{self, Xception, XceptionConfig};
 use crate::{
-    Classifier, ConvolutionalHead, Entry, Error, Feature, Offered, Registry, Task, bounds,
+    Classifier, ConvolutionalHead, Entry, Error, Feature, FeatureInfo, Registry, Task, bounds,
     parameters,
 };
 
@@ -36,7 +36,7 @@ trait Family: Config + Clone + Send + Sync + 'static {
     fn keys(&self) -> &'static Keys;
 
     /// The maps that it offers to heads.
-    fn features(&self) -> Vec<Offered>;
+    fn features(&self) -> Vec<FeatureInfo>;
 
     /// Whether such a network is possible.
     fn check(&self) -> Result<(), Error>;
@@ -66,7 +66,7 @@ macro_rules! families {
                 $keys
             }
 
-            fn features(&self) -> Vec<Offered> {
+            fn features(&self) -> Vec<FeatureInfo> {
                 self.features()
             }
 
@@ -247,7 +247,7 @@ static ENTRIES: LazyLock<Vec<Entry>> =
 
 type Build = dyn Fn(&Options, &Device) -> Result<Architecture, Error> + Send + Sync;
 type KeysOf = dyn Fn(&Options) -> Result<&'static Keys, Error> + Send + Sync;
-type FeaturesOf = dyn Fn(&Options) -> Result<Vec<Offered>, Error> + Send + Sync;
+type FeaturesOf = dyn Fn(&Options) -> Result<Vec<FeatureInfo>, Error> + Send + Sync;
 
 /// One network of the zoo.
 struct Line {
@@ -326,7 +326,7 @@ impl Registry for Zoo {
         (self.line(name)?.build)(options, device)
     }
 
-    fn features(&self, name: &str, options: &Options) -> Result<Vec<Offered>, Error> {
+    fn features(&self, name: &str, options: &Options) -> Result<Vec<FeatureInfo>, Error> {
         (self.line(name)?.features)(options)
     }
 
