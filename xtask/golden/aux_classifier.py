@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from _blocks import ConvBlock, settle
-from _write import SEED, write
+from _write import SEED, prove
 
 
 class AuxClassifier(nn.Module):
-    def __init__(self, channels, classes, maps, units):
+    def __init__(self, channels, classes, maps, units, norm=True):
         super().__init__()
-        self.conv = ConvBlock(channels, maps, 1, epsilon=1e-3)
+        self.conv = ConvBlock(channels, maps, 1, epsilon=1e-3, norm=norm)
         self.hidden = nn.ModuleDict({"linear": nn.Linear(maps * 16, units)})
         self.output = nn.ModuleDict({"linear": nn.Linear(units, classes)})
 
@@ -19,8 +19,12 @@ class AuxClassifier(nn.Module):
         return self.output["linear"](torch.relu(self.hidden["linear"](x)))
 
 
-torch.manual_seed(SEED)
-head = settle(AuxClassifier(3, 4, 2, 5), 8, 3, 9, 7)
-with torch.no_grad():
-    x = torch.randn(2, 3, 9, 7)
-    write("kiln-layers", head, {"input": x, "output": head(x)})
+def golden(**options):
+    torch.manual_seed(SEED)
+    head = AuxClassifier(3, 4, 2, 5, **options)
+    x = settle(head, 2, 3, 9, 7)
+    prove("kiln-layers", head, x)
+
+
+if __name__ == "__main__":
+    golden()

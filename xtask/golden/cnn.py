@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _blocks import settle
+from _write import SEED, prove
 
 
 class Cnn(nn.Module):
@@ -30,9 +31,5 @@ class Cnn(nn.Module):
 torch.manual_seed(SEED)
 assert sum(p.numel() for p in Cnn().parameters()) == 1_413_834
 model = Cnn(4, (2, 3, 4), (6, 5))
-with torch.no_grad():
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            nn.init.kaiming_normal_(parameter)
-    x = torch.randn(2, 1, 28, 28)
-    write("kiln-models", model, {"input": x, "output": model(x)})
+x = settle(model, 2, 1, 28, 28)
+prove("kiln-models", model, x)

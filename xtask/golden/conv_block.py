@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _write import SEED, prove
 
 
 class ConvBlock(nn.Module):
@@ -23,6 +23,4 @@ nn.init.normal_(block.norm.bias)
 with torch.no_grad():
     for _ in range(3):  # gives the norm statistics of its own
         block(2 * torch.randn(8, 4, 9, 7) + 1)
-    block.eval()
-    x = torch.randn(2, 4, 9, 7)
-    write("kiln-layers", block, {"input": x, "output": block(x)})
+prove("kiln-layers", block.eval(), torch.randn(2, 4, 9, 7))

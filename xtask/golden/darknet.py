@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _blocks import settle
+from _write import SEED, prove
 
 
 class Darknet(nn.Module):
@@ -32,19 +33,7 @@ class Darknet(nn.Module):
         return self.head(x).mean((2, 3))
 
 
-def randomize(model):
-    """Norms with scales, shifts and statistics of their own."""
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias)
-        nn.init.normal_(norm.running_mean)
-        nn.init.uniform_(norm.running_var, 0.5, 1.5)
-    return model.eval()
-
-
-if __name__ == "__main__":
-    torch.manual_seed(SEED)
-    model = randomize(Darknet([[4], [6, 3, 6], [8]], classes=5))
-    with torch.no_grad():
-        x = torch.randn(2, 3, 13, 9)
-        write("kiln-models", model, {"input": x, "output": model(x)})
+torch.manual_seed(SEED)
+model = Darknet([[4], [6, 3, 6], [8]], classes=5)
+x = settle(model, 2, 3, 13, 9)
+prove("kiln-models", model, x)

@@ -4,8 +4,8 @@ import timm
 import torch
 from timm.models.cspnet import CspModelCfg, CspNet, CspStagesCfg, CspStemCfg
 
-from _write import SEED, write
-from darknet import randomize
+from _blocks import settle
+from _write import SEED, prove
 
 torch.manual_seed(SEED)
 stages = CspStagesCfg(
@@ -18,8 +18,6 @@ stages = CspStagesCfg(
     block_type="dark",
 )
 stem = CspStemCfg(out_chs=3, kernel_size=3, stride=1, pool="")
-model = randomize(CspNet(CspModelCfg(stem=stem, stages=stages), num_classes=5))
-with torch.no_grad():
-    x = torch.randn(2, 3, 33, 20)
-    tensors = {"input": x, "output": model(x)}
-    write("kiln-models", model, tensors, timm=timm.__version__)
+model = CspNet(CspModelCfg(stem=stem, stages=stages), num_classes=5)
+x = settle(model, 2, 3, 33, 20)
+prove("kiln-models", model, x, timm=timm.__version__)

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.googlenet import BasicConv2d, Inception
 
 from _blocks import settle
-from _write import SEED, write
+from _write import SEED, prove
 
 
 def scaled(channels):
@@ -33,8 +33,5 @@ torch.manual_seed(SEED)
 blocks = [NarrowConv, NarrowInception, None]
 model = torchvision.models.GoogLeNet(3, aux_logits=False, init_weights=False, blocks=blocks)
 model.fc = nn.Linear(NarrowInception.channels, 3)
-model = settle(model, 8, 3, 64, 64)
-with torch.no_grad():
-    x = torch.randn(1, 3, 31, 33)
-    state = {"input": x, "output": model(x)}
-    write("kiln-models", model, state, torchvision=torchvision.__version__)
+x = settle(model, 1, 3, 31, 33, shift=1.5)
+prove("kiln-models", model, x, torchvision=torchvision.__version__)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from _blocks import ConvBlock, settle
-from _write import SEED, write
+from _write import SEED, prove
 
 
 class Inception(nn.Module):
@@ -26,7 +26,6 @@ class Inception(nn.Module):
 
 
 torch.manual_seed(SEED)
-module = settle(Inception(3, (2, 2, 4, 1, 3, 2)), 8, 3, 6, 5)
-with torch.no_grad():
-    x = torch.randn(2, 3, 6, 5)
-    write("kiln-layers", module, {"input": x, "output": module(x)})
+module = Inception(3, (2, 2, 4, 1, 3, 2))
+x = settle(module, 2, 3, 6, 5)
+prove("kiln-layers", module, x)

@@ -7,7 +7,7 @@ from torch import nn
 
 from _blocks import settle
 from _narrow import residual_layers
-from _write import SEED, write
+from _write import SEED, prove
 
 torch.manual_seed(SEED)
 shape = {"groups": 2, "reduction": 2}
@@ -22,8 +22,6 @@ model = residual_layers(model, SEBottleneck, 1, 2, **shape, **wide)
 model.inplanes = 2
 model.layer1 = model._make_layer(SEBottleneck, 1, 1, **shape)  # only a stride is projected wide
 model.last_linear = nn.Linear(32, 3)
-model = settle(model, 8, 3, 48, 48).half().float()
-with torch.no_grad():
-    x = torch.randn(1, 3, 21, 17)
-    half = {name: value.half() for name, value in model.state_dict().items() if value.is_floating_point()}
-    write("kiln-models", model, half | {"input": x, "output": model(x)}, timm=timm.__version__)
+x = settle(model, 1, 3, 21, 17)
+model = model.half().float()
+prove("kiln-models", model, x, precision=torch.half, timm=timm.__version__)

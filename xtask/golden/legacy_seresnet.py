@@ -7,7 +7,7 @@ from torch import nn
 
 from _blocks import settle
 from _narrow import residual_layers
-from _write import SEED, write
+from _write import SEED, prove
 
 torch.manual_seed(SEED)
 model = SENet(SEResNetBlock, (1, 1, 1, 1), groups=1, reduction=2)
@@ -15,7 +15,5 @@ model.layer0.conv1 = nn.Conv2d(3, 2, 7, stride=2, padding=3, bias=False)
 model.layer0.bn1 = nn.BatchNorm2d(2)
 model = residual_layers(model, SEResNetBlock, 2, 2, groups=1, reduction=2)
 model.last_linear = nn.Linear(16, 3)
-model = settle(model, 8, 3, 48, 48)
-with torch.no_grad():
-    x = torch.randn(1, 3, 37, 33)
-    write("kiln-models", model, {"input": x, "output": model(x)}, timm=timm.__version__)
+x = settle(model, 1, 3, 37, 33)
+prove("kiln-models", model, x, timm=timm.__version__)

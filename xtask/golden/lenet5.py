@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from _write import SEED, path, write
+from _blocks import settle
+from _write import SEED, path, prove
 from trainable_subsample import TrainableSubsample
 
 
@@ -28,12 +29,13 @@ class LeNet5(nn.Module):
 torch.manual_seed(SEED)
 assert sum(p.numel() for p in LeNet5().parameters()) == 61_750
 model = LeNet5(classes=4, maps=(2, 3, 6), hidden=5)
-with torch.no_grad():
-    x = torch.randn(2, 1, 28, 28)
-    write("kiln-models", model, {"input": x, "output": model(x)})
+x = settle(model, 2, 1, 28, 28)
+prove("kiln-models", model, x)
 
 # The same as a training script leaves it: wrapped for several devices, beside other state.
 wrapped = {"module." + name: value for name, value in model.state_dict().items()}
 optimizer = {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}
 checkpoint = {"epoch": 3, "state_dict": wrapped, "optimizer": optimizer}
 torch.save(checkpoint, path("kiln-models", "pth"))
+# And in the format from before torch 1.6.
+torch.save(checkpoint, path("kiln-models", "pth", "_legacy"), _use_new_zipfile_serialization=False)

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _blocks import settle
+from _write import SEED, prove
 from trainable_subsample import TrainableSubsample as Subsample
 
 RUBBISH = 10.0
@@ -75,11 +76,16 @@ torch.manual_seed(SEED)
 assert sum(p.numel() for p in LeNet5().parameters()) == 60_000
 model = LeNet5(c5=4)
 targets = torch.tensor([7, 2])
-with torch.no_grad():
-    x = torch.randn(2, 1, 32, 32)
+
+
+def run(x):
     scores = model(x)
     distances = -scores.double()
     others = torch.log(torch.exp(torch.tensor(-RUBBISH).double()) + torch.exp(-distances).sum(1))
     loss = (distances[torch.arange(2), targets] + others).mean().float()[None]
-    tensors = {"input": x, "output": scores, "loss": loss, "codes": digit_codes(), "targets": targets.float()}
-    write("kiln-models", model, tensors)
+    return {"output": scores, "loss": loss}
+
+
+constants = {"codes": digit_codes(), "targets": targets.float()}
+x = settle(model, 2, 1, 32, 32)
+prove("kiln-models", model, x, run, constants)

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _blocks import settle
+from _write import SEED, prove
 
 
 class LeNet(nn.Module):
@@ -23,6 +24,5 @@ class LeNet(nn.Module):
 torch.manual_seed(SEED)
 assert sum(p.numel() for p in LeNet().parameters()) == 431_080
 model = LeNet(classes=4, maps=(2, 3), hidden=6)
-with torch.no_grad():
-    x = torch.randn(2, 1, 28, 28)
-    write("kiln-models", model, {"input": x, "output": model(x)})
+x = settle(model, 2, 1, 28, 28)
+prove("kiln-models", model, x)

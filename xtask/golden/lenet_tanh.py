@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _blocks import settle
+from _write import SEED, prove
 
 
 class LeNet(nn.Module):
@@ -25,6 +26,5 @@ class LeNet(nn.Module):
 torch.manual_seed(SEED)
 assert sum(p.numel() for p in LeNet().parameters()) == 61_706
 model = LeNet(classes=4, maps=(2, 3), hidden=(6, 5))
-with torch.no_grad():
-    x = torch.randn(2, 1, 32, 32)
-    write("kiln-models", model, {"input": x, "output": model(x)})
+x = settle(model, 2, 1, 32, 32)
+prove("kiln-models", model, x)

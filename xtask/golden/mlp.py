@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _write import SEED, prove
 
 torch.manual_seed(SEED)
 model = nn.Module()
@@ -13,8 +13,12 @@ for pair in zip(widths, widths[1:]):
     layer = nn.Module()
     layer.linear = nn.Linear(*pair)
     model.layers.append(layer)
-x = torch.randn(3, widths[0])
-y = x
-for layer in model.layers[:-1]:
-    y = torch.relu(layer.linear(y))
-write("kiln-layers", model, {"input": x, "output": model.layers[-1].linear(y)})
+
+
+def run(x):
+    for layer in model.layers[:-1]:
+        x = torch.relu(layer.linear(x))
+    return model.layers[-1].linear(x)
+
+
+prove("kiln-layers", model, torch.randn(3, widths[0]), run)

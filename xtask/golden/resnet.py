@@ -7,7 +7,7 @@ from torchvision.models.resnet import Bottleneck
 
 from _blocks import settle
 from _narrow import residual_layers
-from _write import SEED, write
+from _write import SEED, prove
 
 torch.manual_seed(SEED)
 model = torchvision.models.ResNet(Bottleneck, [1, 1, 1, 1])
@@ -15,8 +15,5 @@ model.conv1 = nn.Conv2d(3, 2, 7, stride=2, padding=3, bias=False)
 model.bn1 = nn.BatchNorm2d(2)
 model = residual_layers(model, Bottleneck, 2, 2)
 model.fc = nn.Linear(64, 3)
-model = settle(model, 8, 3, 48, 48)
-with torch.no_grad():
-    x = torch.randn(1, 3, 9, 11)
-    state = {"input": x, "output": model(x)}
-    write("kiln-models", model, state, torchvision=torchvision.__version__)
+x = settle(model, 1, 3, 9, 11)
+prove("kiln-models", model, x, torchvision=torchvision.__version__)

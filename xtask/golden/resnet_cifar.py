@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from _blocks import settle
-from _write import SEED, write
+from _write import SEED, prove
 
 
 class Unit(nn.Module):
@@ -45,7 +45,6 @@ class ResNet(nn.Module):
 
 torch.manual_seed(SEED)
 assert sum(p.numel() for p in ResNet(16, 3, 10).parameters()) == 269_722
-model = settle(ResNet(4, 1, 3), 8, 3, 16, 16)
-with torch.no_grad():
-    x = torch.randn(1, 3, 13, 16)
-    write("kiln-models", model, {"input": x, "output": model(x)})
+model = ResNet(4, 1, 3)
+x = settle(model, 2, 3, 13, 16)
+prove("kiln-models", model, x)

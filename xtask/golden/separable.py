@@ -3,29 +3,30 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _blocks import settle
+from _write import SEED, prove
 
 
 class SeparableConv(nn.Module):
-    def __init__(self):
+    def __init__(self, norm=True):
         super().__init__()
         depthwise = nn.Conv2d(4, 4, 3, stride=2, padding=2, dilation=2, groups=4, bias=False)
-        pointwise = nn.Conv2d(4, 6, 1, bias=False)
+        pointwise = nn.Conv2d(4, 6, 1, bias=not norm)
+        norm = nn.BatchNorm2d(6) if norm else nn.Identity()
         self.depthwise = nn.ModuleDict({"conv": depthwise})
-        self.pointwise = nn.ModuleDict({"conv": pointwise, "norm": nn.BatchNorm2d(6)})
+        self.pointwise = nn.ModuleDict({"conv": pointwise, "norm": norm})
 
     def forward(self, x):
         x = self.pointwise["conv"](self.depthwise["conv"](x))
         return torch.relu(self.pointwise["norm"](x))
 
 
-torch.manual_seed(SEED)
-layer = SeparableConv()
-nn.init.normal_(layer.pointwise["norm"].weight)
-nn.init.normal_(layer.pointwise["norm"].bias)
-with torch.no_grad():
-    for _ in range(3):  # gives the norm statistics of its own
-        layer(2 * torch.randn(8, 4, 9, 7) + 1)
-    layer.eval()
-    x = torch.randn(2, 4, 9, 7)
-    write("kiln-layers", layer, {"input": x, "output": layer(x)})
+def golden(**options):
+    torch.manual_seed(SEED)
+    layer = SeparableConv(**options)
+    x = settle(layer, 2, 4, 9, 7)
+    prove("kiln-layers", layer, x)
+
+
+if __name__ == "__main__":
+    golden()

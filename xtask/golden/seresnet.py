@@ -7,7 +7,7 @@ from timm.models.resnet import BasicBlock, ResNet, downsample_conv
 from torch import nn
 
 from _blocks import settle
-from _write import SEED, write
+from _write import SEED, prove
 
 torch.manual_seed(SEED)
 model = ResNet(BasicBlock, [1, 1, 1, 1], block_args={"attn_layer": "se"})
@@ -22,7 +22,5 @@ for stage in range(4):
     setattr(model, f"layer{stage + 1}", nn.Sequential(block))
     channels = width
 model.fc = nn.Linear(16, 3)
-model = settle(model, 8, 3, 48, 48)
-with torch.no_grad():
-    x = torch.randn(1, 3, 37, 33)
-    write("kiln-models", model, {"input": x, "output": model(x)}, timm=timm.__version__)
+x = settle(model, 1, 3, 37, 33)
+prove("kiln-models", model, x, timm=timm.__version__)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from _write import SEED, write
+from _write import SEED, prove
 
 
 class SqueezeExcite(nn.Module):
@@ -22,6 +22,5 @@ class SqueezeExcite(nn.Module):
 if __name__ == "__main__":
     torch.manual_seed(SEED)
     gate = SqueezeExcite(8, 4)
-    with torch.no_grad():
-        x = torch.randn(2, 8, 3, 5)
-        write("kiln-layers", gate, {"input": x, "output": gate(x)})
+    x = torch.randn(2, 8, 3, 5)
+    prove("kiln-layers", gate, x)

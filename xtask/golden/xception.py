@@ -5,8 +5,8 @@ import torch
 from timm.models.xception import Block, SeparableConv2d
 from torch import nn
 
-from _write import SEED, write
-from darknet import randomize
+from _blocks import settle
+from _write import SEED, prove
 
 
 class Xception(nn.Module):
@@ -34,7 +34,6 @@ class Xception(nn.Module):
 
 
 torch.manual_seed(SEED)
-model = randomize(Xception(classes=5))
-with torch.no_grad():
-    x = torch.randn(2, 3, 31, 24)
-    write("kiln-models", model, {"input": x, "output": model(x)}, timm=timm.__version__)
+model = Xception(classes=5)
+x = settle(model, 2, 3, 31, 24)
+prove("kiln-models", model, x, timm=timm.__version__)

@@ -42,7 +42,7 @@ def script_of(name):
     """A golden script as a module; it writes nothing."""
     silent = types.ModuleType("_write")
     silent.SEED = 1998
-    silent.write = lambda *_, **__: None
+    silent.prove = silent.write = lambda *_, **__: None
     silent.path = lambda *_, **__: io.BytesIO()
     sys.modules["_write"] = silent
     folder = str(Path(__file__).resolve().parents[1] / "golden")
@@ -67,15 +67,7 @@ def darknet(stages, number):
 
 
 def alexnet_2012(script):
-    from torch import nn
-
-    model = script.alexnet((96, 256, 384, 384, 256), 4096, 1000, groups=2, lrn=True)
-
-    def forward(x):
-        return model.classifier(nn.functional.adaptive_avg_pool2d(model.features(x), 6).flatten(1))
-
-    model.forward = forward
-    return model
+    return script.alexnet((96, 256, 384, 384, 256), 4096, 1000, groups=2, lrn=True)
 
 
 def cifar(depth):

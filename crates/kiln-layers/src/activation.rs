@@ -63,6 +63,7 @@ mod tests {
         for (activation, name) in [
             (Activation::Relu, "relu"),
             (Activation::Tanh, "tanh"),
+            (Activation::ScaledTanh, "scaled_tanh"),
             (Activation::Sigmoid, "sigmoid"),
             (Activation::LeakyRelu, "leaky_relu"),
             (Activation::SlightlyLeakyRelu, "slightly_leaky_relu"),

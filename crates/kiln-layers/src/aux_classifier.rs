@@ -93,10 +93,13 @@ mod tests {
 
     #[test]
     fn matches_pytorch() {
-        let golden = Golden::open("aux_classifier");
-        let head = golden.load(small().init(&device()));
+        for (name, norm) in [("aux_classifier", Norm::Batch), ("aux_classifier_plain", Norm::None)]
+        {
+            let golden = Golden::open(name);
+            let head = golden.load(small().with_norm(norm).init(&device()));
 
-        golden.assert_close("output", head.forward(golden.tensor("input")));
+            golden.assert_close("output", head.forward(golden.tensor("input")));
+        }
     }
 
     #[test]

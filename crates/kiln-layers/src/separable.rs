@@ -115,11 +115,13 @@ mod tests {
 
     #[test]
     fn matches_pytorch() {
-        let golden = Golden::open("separable");
-        let config = SeparableConvConfig::new([4, 6]).with_stride(2).with_dilation(2);
-        let layer = golden.load(config.init(&device()));
+        for (name, norm) in [("separable", Norm::Batch), ("separable_plain", Norm::None)] {
+            let golden = Golden::open(name);
+            let config = SeparableConvConfig::new([4, 6]).with_stride(2).with_dilation(2);
+            let layer = golden.load(config.with_norm(norm).init(&device()));
 
-        golden.assert_close("output", layer.forward(golden.tensor("input")));
+            golden.assert_close("output", layer.forward(golden.tensor("input")));
+        }
     }
 
     #[test]

@@ -122,11 +122,21 @@ impl TableConv {
 mod tests {
     use super::*;
     use crate::{ConvBlockConfig, Norm};
-    use kiln_testkit::{assert_close, assert_gradients, device, noise};
+    use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise};
 
     fn layer(table: &[&[usize]], device: &Device) -> TableConv {
         let table = table.iter().map(|seen| seen.to_vec()).collect();
         TableConvConfig::new(3, table, 3).init(device)
+    }
+
+    #[test]
+    fn matches_pytorch() {
+        let golden = Golden::open("table_conv");
+        let table = vec![vec![0, 2], vec![1], vec![0, 1, 2], vec![1, 2]];
+        let config = TableConvConfig::new(3, table, 3).with_activation(Activation::Tanh);
+        let layer = golden.load(config.init(&device()));
+
+        golden.assert_close("output", layer.forward(golden.tensor("input")));
     }
 
     #[test]
