@@ -83,6 +83,16 @@ fn a_pytorch_checkpoint_with_wrappers_is_read() {
 }
 
 #[test]
+fn a_checkpoint_in_the_format_before_pytorch_1_6_is_read() {
+    let golden = Golden::open("lenet5");
+    let file = golden.path().with_file_name("lenet5_legacy.pth");
+
+    let model = load_exact(tiny(4), &file, KEYS).unwrap();
+
+    golden.assert_close("output", model.forward(golden.tensor("input")));
+}
+
+#[test]
 fn a_file_of_its_own_needs_no_keys_and_keeps_every_bit() {
     let (_folder, file) = scratch("model.safetensors");
     let model = tiny(4);
