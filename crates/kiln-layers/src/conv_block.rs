@@ -246,6 +246,14 @@ mod tests {
             .init(device)
     }
 
+    /// Kernels, strides and dilations.
+    const WINDOWS: [(usize, usize, usize); 7] =
+        [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (5, 2, 1), (3, 1, 3), (3, 3, 2)];
+
+    fn window(kernel: usize, stride: usize, dilation: usize) -> ConvBlockConfig {
+        ConvBlockConfig::new([1, 2], kernel).with_stride(stride).with_dilation(dilation)
+    }
+
     #[test]
     fn matches_pytorch() {
         let golden = Golden::open("conv_block");
@@ -309,16 +317,31 @@ mod tests {
     }
 
     #[test]
-    fn the_default_padding_keeps_size_over_stride() {
-        for (kernel, stride, dilation) in [(1, 1, 1), (3, 1, 1), (3, 2, 1), (5, 2, 1), (3, 1, 3)] {
-            let block = ConvBlockConfig::new([1, 2], kernel)
-                .with_stride(stride)
-                .with_dilation(dilation)
-                .init(&device());
+    fn the_default_padding_keeps_size_over_stride_rounded_up() {
+        for (kernel, stride, dilation) in WINDOWS {
+            let block = window(kernel, stride, dilation).init(&device());
+            for [height, width] in [[12, 8], [13, 7], [9, 16]] {
+                let [.., y, x] = block.forward(noise([1, 1, height, width], 2, &device())).dims();
 
-            let [.., height, width] = block.forward(noise([1, 1, 12, 8], 2, &device())).dims();
+                let expected = [height.div_ceil(stride), width.div_ceil(stride)];
+                assert_eq!([y, x], expected, "kernel {kernel} on {height}x{width}");
+            }
+        }
+    }
 
-            assert_eq!([height, width], [12 / stride, 8 / stride], "kernel {kernel}");
+    #[test]
+    fn without_padding_the_kernel_stays_inside_the_image() {
+        for (kernel, stride, dilation) in WINDOWS {
+            let block = window(kernel, stride, dilation).with_padding(Some(0)).init(&device());
+            for [height, width] in [[12, 8], [13, 7], [9, 16]] {
+                let [.., y, x] = block.forward(noise([1, 1, height, width], 2, &device())).dims();
+
+                // Places where the kernel can begin, every `stride`-th of them.
+                let places =
+                    |side: usize| (0..side).filter(move |at| at + dilation * (kernel - 1) < side);
+                let expected = [height, width].map(|side| places(side).step_by(stride).count());
+                assert_eq!([y, x], expected, "kernel {kernel} on {height}x{width}");
+            }
         }
     }
 

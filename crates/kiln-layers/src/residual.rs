@@ -260,6 +260,7 @@ impl Residual {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::module::{ModuleMapper, Param};
     use kiln_testkit::{Golden, assert_close, assert_gradients, device, noise, zeroed};
 
     fn conv(from: usize, to: usize, kernel: usize) -> ConvBlockConfig {
@@ -378,18 +379,67 @@ mod tests {
         }
     }
 
+    const SHORTCUTS: [Shortcut; 4] =
+        [Shortcut::Projection, Shortcut::WideProjection, Shortcut::Padding, Shortcut::None];
+
+    /// A unit without kinks, whose branch ends with `last`.
+    fn smooth(from: usize, to: usize, stride: usize, last: Activation) -> ResidualConfig {
+        let tanh = |conv: ConvBlockConfig| conv.with_activation(Activation::Tanh);
+        let first = tanh(conv(from, to, 3).with_stride(stride));
+        let branch = vec![first, conv(to, to, 3).with_activation(last)];
+        ResidualConfig::new(branch).with_activation(Activation::Tanh)
+    }
+
     #[test]
     fn gradients_agree_with_finite_differences() {
         let device = device().autodiff();
-        let smooth = |conv: ConvBlockConfig| conv.with_activation(Activation::Tanh);
-        let branch = vec![smooth(conv(2, 4, 3).with_stride(2)), smooth(conv(4, 4, 3))];
-        for shortcut in [Shortcut::Projection, Shortcut::Padding, Shortcut::None] {
-            let unit = ResidualConfig::new(branch.clone())
-                .with_shortcut(shortcut)
-                .with_activation(Activation::Tanh)
-                .init(&device);
+        for last in [Activation::Tanh, Activation::Identity] {
+            for shortcut in SHORTCUTS {
+                let [changing, same] = [smooth(2, 4, 2, last), smooth(2, 2, 1, last)]
+                    .map(|config| config.with_shortcut(shortcut).init(&device));
+                // As in published networks, the last convolution sums and activates.
+                assert_eq!(changing.fused, last == Activation::Identity);
+                assert!(same.shortcut.is_none());
 
-            assert_gradients(&unit, noise([2, 2, 4, 5], 6, &device), Residual::forward);
+                for unit in [changing, same] {
+                    assert_gradients(&unit, noise([2, 2, 4, 5], 6, &device), Residual::forward);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_through_a_gate_and_a_path_that_drops_agree_with_finite_differences() {
+        let device = device().autodiff();
+        device.seed(1);
+        for (gate, chance) in [(gate(4), 0.0), (None, 0.5), (gate(4), 0.5)] {
+            for shortcut in SHORTCUTS {
+                for (from, stride) in [(2, 2), (4, 1)] {
+                    let mut unit = smooth(from, 4, stride, Activation::Identity)
+                        .with_shortcut(shortcut)
+                        .with_se(gate.clone())
+                        .with_drop_path(chance)
+                        .init(&device);
+                    unit.se = unit.se.map(|gate| gate.map(&mut Lift));
+                    let x = noise([6, from, 4, 5], 6, &device);
+                    let _ = unit.forward(x.clone()); // draws the parameters, before the seed is set
+
+                    assert_gradients(&unit, x, |unit, x| {
+                        // The same images are dropped each time.
+                        device.seed(7);
+                        unit.forward(x)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Raises a gate's biases, so that differences don't see the kink of its rectifier.
+    struct Lift;
+
+    impl ModuleMapper for Lift {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if D == 1 { param.map(|bias| Tensor::from_inner(bias.inner() + 2.0)) } else { param }
         }
     }
 }
