@@ -20,7 +20,7 @@ use crate::stamp::Stamp;
 
 const WHAT: &str = "start (a photo's classes, from nothing), load (memory of VGG-16's weights), \
                     dense (one pass over a large image against its crops), \
-                    infer [MODEL…] (forward passes against ONNX Runtime, OpenVINO, PyTorch and burn)";
+                    infer [MODEL…] (forward passes against other engines and burn)";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let Some((what, rest)) = arguments.split_first() else {

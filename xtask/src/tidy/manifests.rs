@@ -23,6 +23,10 @@ fn manifest(path: &str, text: &str) -> Vec<Finding> {
     // A crate that embeds somebody else's file adds that file's licence.
     let extended = value(text, "package", "license")
         .is_some_and(|license| license.starts_with("\"(MIT OR Apache-2.0) AND "));
+    // What is compared with kiln lives in a workspace of its own and inherits nothing.
+    if text.lines().any(|line| line.trim() == "[workspace]") {
+        return findings;
+    }
     for key in INHERITED {
         if value(text, "package", &format!("{key}.workspace")) != Some("true")
             && !(extended && *key == "license")
@@ -82,6 +86,12 @@ mod tests {
 
     fn messages(text: &str) -> Vec<Finding> {
         check(&Tree::of(&[("crates/kiln-x/Cargo.toml", text), ("Cargo.toml", "[workspace]")]))
+    }
+
+    #[test]
+    fn a_workspace_of_its_own_needs_its_description_only() {
+        let other = "[workspace]\n[package]\nname = \"x\"\nversion = \"1.0.0\"\n";
+        assert_eq!(messages(other).len(), 1);
     }
 
     #[test]
