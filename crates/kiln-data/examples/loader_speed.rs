@@ -12,7 +12,8 @@ use kiln_data::{Augment, Error, Loader, LoaderConfig, open};
 fn main() -> Result<(), Error> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
     let digits = open("mnist", folder.as_deref())?;
-    let distorted = Augment { shift: 2.0, rotate: 15.0, scale: 0.15, shear: 10.0 };
+    let distorted =
+        Augment { shift: 2.0, rotate: 15.0, scale: 0.15, shear: 10.0, ..Augment::default() };
     for workers in [0, 1, 2] {
         for (name, augment) in [("plain", None), ("distorted", Some(distorted))] {
             let config = LoaderConfig { workers, shuffle: true, ..LoaderConfig::default() };

@@ -3,6 +3,8 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::transform::SoftTargets;
+
 /// What to do with a sample that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +34,8 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// What to do with a sample that cannot be read.
     pub policy: Policy,
+    /// How many classes there are, which MixUp and CutMix must know; 0 where nothing is blended.
+    pub classes: usize,
 }
 
 impl Default for LoaderConfig {
@@ -44,6 +48,7 @@ impl Default for LoaderConfig {
             drop_last: false,
             seed: 0,
             policy: Policy::Fail,
+            classes: 0,
         }
     }
 }
@@ -70,6 +75,8 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Samples of this batch that could not be read.
     pub skipped: Vec<Skipped>,
+    /// How much of each class each sample is, where MixUp or CutMix blended them; the labels are the larger shares then.
+    pub targets: Option<SoftTargets>,
 }
 
 impl Batch {
@@ -92,5 +99,12 @@ impl Batch {
     pub fn labels(&self, device: &Device) -> Tensor<1, Int> {
         let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
         Tensor::from_data(TensorData::new(labels, [self.len()]), device)
+    }
+
+    /// The soft targets on `device`, `[samples, classes]`, if samples were blended.
+    pub fn targets(&self, device: &Device) -> Option<Tensor<2>> {
+        let SoftTargets { values, classes } = self.targets.as_ref()?;
+        let data = TensorData::new(values.clone(), [self.len(), *classes]);
+        Some(Tensor::from_data(data, device))
     }
 }

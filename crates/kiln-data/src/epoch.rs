@@ -168,14 +168,13 @@ impl Run {
         let from = number * size;
         let indices = &self.order[from..(from + size).min(self.order.len())];
         // Samples catch their own panics; this one catches the names of skipped samples, which are user code too.
-        catch_unwind(AssertUnwindSafe(|| self.work.batch(self.epoch, indices))).unwrap_or_else(
-            |panic| {
+        catch_unwind(AssertUnwindSafe(|| self.work.batch(self.epoch, number, indices)))
+            .unwrap_or_else(|panic| {
                 Err(Error::Panicked {
                     name: format!("in batch {number}"),
                     message: panic_message(&*panic),
                 })
-            },
-        )
+            })
     }
 }
 

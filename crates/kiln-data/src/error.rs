@@ -160,6 +160,17 @@ impl Error {
         Self::Sample { name: name.into(), reason: reason.to_string() }
     }
 
+    /// The same, of the sample called `name`.
+    pub(crate) fn named(self, name: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Sample { reason, .. } => Self::Sample { name: name(), reason },
+            Self::Setting { key, reason } => {
+                Self::Sample { name: name(), reason: format!("{key}: {reason}") }
+            }
+            other => other,
+        }
+    }
+
     /// Whether something was asked for that does not exist or has no meaning, rather than something
     /// that failed on the way.
     pub fn is_wrong_use(&self) -> bool {

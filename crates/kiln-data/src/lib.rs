@@ -5,7 +5,8 @@
 //! 1. A [`Dataset`] gives a [`Sample`]: 8-bit [`Pixels`] and a label. [`open`] finds the known ones, of which
 //!    some have a small real sample embedded, and folders of your own photos; [`decode`](mod@decode) reads image files;
 //!    anything else implements the trait.
-//! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone.
+//! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone; a [`transform`] takes boxes and masks
+//!    along.
 //! 3. [`Preprocess`] makes the numbers a network eats: channels, size, mean and deviation.
 //! 4. [`Loader`] does all of it on worker threads and hands over [`Batch`]es, in an order that does not depend on them.
 //!
@@ -23,7 +24,6 @@
 //! # Ok::<(), kiln_data::Error>(())
 //! ```
 
-pub mod augment;
 mod batch;
 pub mod catalog;
 pub mod check;
@@ -42,8 +42,8 @@ pub mod preprocess;
 pub mod random;
 mod sample;
 mod split;
+pub mod transform;
 
-pub use augment::Augment;
 pub use batch::{Batch, LoaderConfig, Policy, Skipped};
 pub use catalog::{Info, Splits, info, list, open};
 pub use decode::decode;
@@ -54,3 +54,4 @@ pub use preprocess::Preprocess;
 pub use random::Random;
 pub use sample::{Dataset, Pixels, Sample};
 pub use split::{Relabelled, Subset, split_off};
+pub use transform::Augment;

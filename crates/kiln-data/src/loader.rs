@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::epoch::panic_message;
+use crate::transform::{Augment, Mixing, Scene, mixed};
 use crate::{
-    Augment, Batch, Batches, Dataset, Error, LoaderConfig, Policy, Preprocess, Random, Skipped,
+    Batch, Batches, Dataset, Error, LoaderConfig, Policy, Preprocess, Random, Sample, Skipped,
 };
 
 /// Turns a data set into batches, epoch by epoch.
@@ -22,6 +23,7 @@ pub(crate) struct Work {
     pub config: LoaderConfig,
     preprocess: Preprocess,
     augment: Option<Augment>,
+    mixing: Option<Mixing>,
 }
 
 impl Loader {
@@ -29,7 +31,7 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for a batch of 0 samples, and what [`Preprocess::check`] and [`Augment::check`] refuse.
+    /// [`Error::Setting`] for a batch of 0 samples and for mixing without a number of classes, and what [`Preprocess::check`] and [`Augment::check`] refuse.
     pub fn new(
         dataset: Arc<dyn Dataset>,
         config: LoaderConfig,
@@ -45,8 +47,13 @@ impl Loader {
         }
         preprocess.check()?;
         augment.map_or(Ok(()), |augment| augment.check())?;
-        let augment = augment.filter(|augment| !augment.is_identity());
-        Ok(Self(Arc::new(Work { dataset, config, preprocess, augment })))
+        let mixing = augment.and_then(|augment| augment.mixing());
+        let augment = augment.filter(|augment| !augment.keeps_images());
+        if mixing.is_some() && config.classes == 0 {
+            let reason = "0; MixUp and CutMix must know how many there are";
+            return Err(Error::setting("loader.classes", reason));
+        }
+        Ok(Self(Arc::new(Work { dataset, config, preprocess, augment, mixing })))
     }
 
     /// Batches of an epoch.
@@ -80,9 +87,10 @@ impl Loader {
 /// More threads than this are a mistake.
 pub const MAX_WORKERS: usize = 1024;
 
-/// The streams of a seed: one for the order of an epoch, one for each of its samples.
+/// The streams of a seed: one for the order of an epoch, one for each of its samples, one for each of its batches.
 const ORDER: u64 = 0x4F_5244_4552;
 const SAMPLE: u64 = 0x5341_4D50_4C45;
+const MIX: u64 = 0x4D_4958;
 
 impl Work {
     /// The samples in the order of an epoch.
@@ -94,8 +102,8 @@ impl Work {
         order
     }
 
-    /// The batch of the samples at `indices`.
-    pub fn batch(&self, epoch: u64, indices: &[usize]) -> Result<Batch, Error> {
+    /// Batch `number` of an epoch, of the samples at `indices`.
+    pub fn batch(&self, epoch: u64, number: usize, indices: &[usize]) -> Result<Batch, Error> {
         let Preprocess { channels, height, width, .. } = self.preprocess;
         let size = self.preprocess.len();
         let mut batch = Batch {
@@ -104,6 +112,7 @@ impl Work {
             labels: Vec::with_capacity(indices.len()),
             indices: Vec::with_capacity(indices.len()),
             skipped: Vec::new(),
+            targets: None,
         };
         for &index in indices {
             let values = &mut batch.images[batch.labels.len() * size..][..size];
@@ -124,23 +133,32 @@ impl Work {
         }
         batch.shape[0] = batch.labels.len();
         batch.images.truncate(batch.labels.len() * size);
-        Ok(batch)
+        let Some(mixing) = self.mixing else { return Ok(batch) };
+        let mut random = Random::new(&[MIX, self.config.seed, epoch, number as u64]);
+        Ok(mixed(batch, mixing, self.config.classes, &mut random))
     }
 
     /// Writes the numbers of one sample and returns its label.
     fn sample(&self, epoch: u64, index: usize, values: &mut [f32]) -> Result<usize, Error> {
         let read = || {
-            let mut sample = self.dataset.sample(index)?;
-            if let Some(fault) = sample.pixels.fault() {
+            let Sample { pixels, label } = self.dataset.sample(index)?;
+            if let Some(fault) = pixels.fault() {
                 return Err(Error::sample(self.dataset.name(index), fault));
             }
-            if let Some(augment) = self.augment {
-                let mut random = Random::new(&[SAMPLE, self.config.seed, epoch, index as u64]);
-                sample.pixels = augment.apply(&sample.pixels, &mut random);
+            if self.mixing.is_some() && label >= self.config.classes {
+                let reason = format!("label {label} is no class of {}", self.config.classes);
+                return Err(Error::sample(self.dataset.name(index), reason));
             }
-            let done = self.preprocess.apply_into(&sample.pixels, values);
-            done.map_err(|reason| Error::sample(self.dataset.name(index), reason))?;
-            Ok(sample.label)
+            let done = match self.augment {
+                None => self.preprocess.apply_into(pixels, values),
+                Some(augment) => {
+                    let mut random = Random::new(&[SAMPLE, self.config.seed, epoch, index as u64]);
+                    let scene = augment.apply(Scene::of(pixels), &self.preprocess, &mut random);
+                    scene.map(|scene| self.preprocess.normalize(&scene.pixels, values))
+                }
+            };
+            done.map_err(|error| error.named(|| self.dataset.name(index)))?;
+            Ok(label)
         };
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
             Err(Error::Panicked {
@@ -154,7 +172,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Pixels, Sample, open};
+    use crate::{Pixels, open};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Sender, channel};
     use std::thread;
@@ -220,10 +238,10 @@ mod tests {
 
     #[test]
     fn the_number_of_workers_changes_nothing() {
-        let augment = Some(Augment { shift: 2.0, rotate: 20.0, scale: 0.2, shear: 5.0 });
+        let augment = Some(Augment { shift: 2.0, rotate: 20.0, mixup: 0.2, ..Augment::default() });
         let epoch = |workers, prefetch| {
             let digits = open("mnist", None).unwrap();
-            let config = LoaderConfig { prefetch, ..config(64, workers) };
+            let config = LoaderConfig { prefetch, classes: 10, ..config(64, workers) };
             let loader = Loader::new(digits.test, config, digits.preprocess, augment).unwrap();
             whole(&loader, 5)
         };

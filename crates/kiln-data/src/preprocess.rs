@@ -1,12 +1,8 @@
 //! From 8-bit pixels to the numbers a network eats.
 
-use std::borrow::Cow;
-
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
+use crate::transform::{Op, Region, Scene, luma};
 use crate::{Error, Pixels};
 
 /// Channels, size, mean and deviation of a network's input; saved with every checkpoint.
@@ -112,36 +108,82 @@ impl Preprocess {
     pub fn apply(&self, pixels: &Pixels) -> Result<Vec<f32>, Error> {
         self.check()?;
         let mut values = vec![0.0; self.len()];
-        self.apply_into(pixels, &mut values)
-            .map_err(|reason| Error::sample("of unknown name", reason))?;
+        self.apply_into(pixels.clone(), &mut values)?;
         Ok(values)
     }
 
     /// As [`apply`](Self::apply), for settings known to be good, into a slice of [`len`](Self::len).
-    pub(crate) fn apply_into(&self, pixels: &Pixels, values: &mut [f32]) -> Result<(), String> {
-        if let Some(fault) = pixels.fault() {
-            return Err(fault);
+    pub(crate) fn apply_into(&self, pixels: Pixels, values: &mut [f32]) -> Result<(), Error> {
+        let scene = self.fit(Scene::of(pixels))?;
+        self.normalize(&scene.pixels, values);
+        Ok(())
+    }
+
+    /// Brings `scene` to the size and channels of the network's input, as evaluation does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sample`] if the fields of `scene` contradict each other or it is too long and thin.
+    pub fn fit(&self, mut scene: Scene) -> Result<Scene, Error> {
+        self.border(&mut scene)?;
+        self.shrink(&mut scene)?;
+        let middle = Region::middle(&scene.pixels, self.width, self.height);
+        Op::Crop(middle).apply(&mut scene)?;
+        Ok(scene)
+    }
+
+    /// The image whose numbers are `values`, as [`apply`](Self::apply) gives them.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are not [`len`](Self::len) values.
+    pub fn pixels(&self, values: &[f32]) -> Pixels {
+        assert_eq!(values.len(), self.len(), "values of an image");
+        let Self { channels, height, width, .. } = *self;
+        let mut pixels = Pixels::black(width, height, channels);
+        for (at, value) in pixels.data.iter_mut().enumerate() {
+            let (channel, place) = (at % channels, at / channels);
+            let unit = values[channel * height * width + place] * self.std[channel];
+            *value = ((unit + self.mean[channel]) * 255.0).round() as u8; // saturates
         }
-        let pixels = padded(recoloured(pixels, self.channels), self.pad);
-        let pixels = if self.resize == 0 {
-            resized(pixels, self.width, self.height)?
-        } else {
-            let [width, height] = shrunk(pixels.width, pixels.height, self.resize)?;
-            middle(resized(pixels, width, height)?, self.width, self.height)
+        pixels
+    }
+
+    /// Gives `scene` its channels and its border.
+    pub(crate) fn border(&self, scene: &mut Scene) -> Result<(), Error> {
+        if let Some(fault) = scene.fault() {
+            return Err(Error::sample("of unknown name", fault));
+        }
+        recolour(&mut scene.pixels, self.channels);
+        Op::Crop(Region::bordered(&scene.pixels, self.pad)).apply(scene)
+    }
+
+    /// Resizes `scene` to what the input is cut out of.
+    pub(crate) fn shrink(&self, scene: &mut Scene) -> Result<(), Error> {
+        let [width, height] = match self.resize {
+            0 => [self.width, self.height],
+            resize => shrunk(scene.pixels.width, scene.pixels.height, resize)
+                .map_err(|reason| Error::sample("of unknown name", reason))?,
         };
+        Op::Resize { width, height }.apply(scene)
+    }
+
+    /// Writes the numbers of `pixels`, which has the size and channels of the input.
+    pub(crate) fn normalize(&self, pixels: &Pixels, values: &mut [f32]) {
         let area = self.width * self.height;
         for (channel, plane) in values.chunks_exact_mut(area).enumerate() {
             let (mean, std) = (self.mean[channel], self.std[channel]);
-            let source = pixels.data.iter().skip(channel).step_by(self.channels);
-            let normalize = |value: u8| (f32::from(value) / 255.0 - mean) / std;
+            // 256 divisions instead of one per pixel.
+            let table: [f32; 256] =
+                std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
+            let look_up = |value: u8| table[usize::from(value)];
             if self.channels == 1 {
-                // Without the stride the compiler can use vectors.
-                plane.iter_mut().zip(&pixels.data).for_each(|(to, &from)| *to = normalize(from));
+                plane.iter_mut().zip(&pixels.data).for_each(|(to, &from)| *to = look_up(from));
             } else {
-                plane.iter_mut().zip(source).for_each(|(to, &from)| *to = normalize(from));
+                let pixels = pixels.data.as_chunks::<3>().0;
+                plane.iter_mut().zip(pixels).for_each(|(to, from)| *to = look_up(from[channel]));
             }
         }
-        Ok(())
     }
 }
 
@@ -155,36 +197,14 @@ const MAX_SIDE: usize = 1 << 14;
 /// Nor is a side of an image that is shrunk in its own shape: 32 times as long as ImageNet's shorter one is 8,192.
 const MAX_LONGER: u64 = 1 << 16;
 
-/// `pixels` with 1 or 3 channels.
-fn recoloured(pixels: &Pixels, channels: usize) -> Cow<'_, Pixels> {
-    let Pixels { width, height, ref data, .. } = *pixels;
-    let data = match (pixels.channels, channels) {
-        (1, 3) => data.iter().flat_map(|&grey| [grey; 3]).collect(),
-        (3, 1) => data.chunks_exact(3).map(luma).collect(),
-        _ => return Cow::Borrowed(pixels),
-    };
-    Cow::Owned(Pixels { width, height, channels, data })
-}
-
-/// `pixels` with a black border of `pad` pixels.
-fn padded(pixels: Cow<'_, Pixels>, pad: usize) -> Cow<'_, Pixels> {
-    if pad == 0 {
-        return pixels;
+/// Gives `pixels` 1 or 3 channels.
+fn recolour(pixels: &mut Pixels, channels: usize) {
+    match (pixels.channels, channels) {
+        (1, 3) => pixels.data = pixels.data.iter().flat_map(|&grey| [grey; 3]).collect(),
+        (3, 1) => pixels.data = pixels.data.as_chunks().0.iter().map(|&rgb| luma(rgb)).collect(),
+        _ => return,
     }
-    let Pixels { width, height, channels, ref data } = *pixels;
-    let mut wider = Pixels::black(width + 2 * pad, height + 2 * pad, channels);
-    let length = wider.width * channels;
-    let rows = wider.data.chunks_exact_mut(length).skip(pad);
-    for (to, from) in rows.zip(data.chunks_exact(width * channels)) {
-        to[pad * channels..][..from.len()].copy_from_slice(from);
-    }
-    Cow::Owned(wider)
-}
-
-/// Pillow's formula: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point, rounded.
-fn luma(rgb: &[u8]) -> u8 {
-    let [red, green, blue] = [rgb[0], rgb[1], rgb[2]].map(u32::from);
-    ((red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16) as u8
+    pixels.channels = channels;
 }
 
 /// Width and height of an image in its own shape whose shorter side is `shorter`, the longer one rounded down.
@@ -198,57 +218,6 @@ fn shrunk(width: usize, height: usize, shorter: usize) -> Result<[usize; 2], Str
     }
     let longer = longer as usize;
     Ok(if width <= height { [shorter, longer] } else { [longer, shorter] })
-}
-
-/// `width` × `height` pixels of the middle of `pixels`, which is as large at least. An odd rest is halved to the even
-/// number, as Python rounds.
-fn middle(pixels: Cow<'_, Pixels>, width: usize, height: usize) -> Cow<'_, Pixels> {
-    if (pixels.width, pixels.height) == (width, height) {
-        return pixels;
-    }
-    let half = |rest: usize| rest / 2 + usize::from(rest % 4 == 3);
-    let (left, top) = (half(pixels.width - width), half(pixels.height - height));
-    let channels = pixels.channels;
-    let row = |y: usize| &pixels.data[((top + y) * pixels.width + left) * channels..];
-    let data = (0..height).flat_map(|y| &row(y)[..width * channels]).copied().collect();
-    Cow::Owned(Pixels { width, height, channels, data })
-}
-
-/// `pixels` stretched to `width` × `height`.
-fn resized(
-    pixels: Cow<'_, Pixels>,
-    width: usize,
-    height: usize,
-) -> Result<Cow<'_, Pixels>, String> {
-    if (pixels.width, pixels.height) == (width, height) {
-        return Ok(pixels);
-    }
-    let channels = pixels.channels;
-    let mut data = vec![0; width * height * channels];
-    match channels {
-        1 => resize::<U8>(&pixels, width, height, &mut data)?,
-        _ => resize::<U8x3>(&pixels, width, height, &mut data)?,
-    }
-    Ok(Cow::Owned(Pixels { width, height, channels, data }))
-}
-
-/// As [`resized`], for pixels of type `P`. The crate's untyped entrance compiles its kernels for 13 pixel types.
-fn resize<P: PixelTrait>(
-    pixels: &Pixels,
-    width: usize,
-    height: usize,
-    data: &mut [u8],
-) -> Result<(), String> {
-    let side = |side: usize| u32::try_from(side).map_err(|_| format!("a side of {side} pixels"));
-    let source =
-        TypedImageRef::<P>::from_buffer(side(pixels.width)?, side(pixels.height)?, &pixels.data)
-            .map_err(|error| error.to_string())?;
-    let mut target = TypedImage::<P>::from_buffer(side(width)?, side(height)?, data)
-        .map_err(|error| error.to_string())?;
-    let triangle = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new()
-        .resize_typed(&source, &mut target, &triangle)
-        .map_err(|error| format!("cannot be resized: {error}"))
 }
 
 #[cfg(test)]
@@ -342,14 +311,28 @@ mod tests {
     #[test]
     fn what_is_cut_out_is_the_middle() {
         let wide = Pixels::new(6, 2, 1, vec![1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]).unwrap();
-        let cut = middle(Cow::Borrowed(&wide), 3, 2).into_owned();
-        assert_eq!(cut.data, [3, 4, 5, 13, 14, 15], "1.5 is rounded to 2");
-        let cut = middle(Cow::Borrowed(&wide), 5, 1).into_owned();
-        assert_eq!(cut.data, [1, 2, 3, 4, 5], "0.5 is rounded to 0");
+        let cut = |width, height| {
+            let mut scene = Scene::of(wide.clone());
+            Op::Crop(Region::middle(&wide, width, height)).apply(&mut scene).unwrap();
+            scene.pixels.data
+        };
+        assert_eq!(cut(3, 2), [3, 4, 5, 13, 14, 15], "1.5 is rounded to 2");
+        assert_eq!(cut(5, 1), [1, 2, 3, 4, 5], "0.5 is rounded to 0");
         assert_eq!(shrunk(500, 375, 256).unwrap(), [341, 256]);
         assert_eq!(shrunk(375, 500, 256).unwrap(), [256, 341]);
         assert_eq!(shrunk(256, 256, 256).unwrap(), [256, 256]);
         assert!(shrunk(100_000, 1, 256).unwrap_err().contains("too long and thin"));
+    }
+
+    #[test]
+    fn numbers_become_the_pixels_they_were_made_of() {
+        let of = |channels: usize| vec![0.4; channels];
+        for pixels in [texture(7, 5), grey(7, 5, (100..135).collect())] {
+            let channels = pixels.channels;
+            let plain = Preprocess::plain(channels, 5, 7);
+            let to = Preprocess { mean: of(channels), std: of(channels), ..plain };
+            assert_eq!(to.pixels(&to.apply(&pixels).unwrap()), pixels);
+        }
     }
 
     #[test]

@@ -49,6 +49,35 @@ impl Random {
         }
     }
 
+    /// A number of the standard normal distribution (Box and Muller).
+    pub fn normal(&mut self) -> f32 {
+        let (distance, angle) = (1.0 - f64::from(self.unit()), f64::from(self.unit()));
+        ((-2.0 * distance.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
+    }
+
+    /// A number of the distribution Beta(`alpha`, `alpha`), between 0 and 1. `alpha` is above 0.
+    pub fn beta(&mut self, alpha: f32) -> f32 {
+        let [left, right] = [0; 2].map(|_| self.log_gamma(f64::from(alpha)));
+        (1.0 / (1.0 + (right - left).exp())) as f32
+    }
+
+    /// The logarithm of a number of the distribution Gamma(`shape`, 1), which for small shapes is too near 0 for any
+    /// number (Marsaglia and Tsang. *A Simple Method for Generating Gamma Variables.* ACM TOMS 2000).
+    fn log_gamma(&mut self, shape: f64) -> f64 {
+        // Gamma(shape) = Gamma(shape + 1) · unit^(1 / shape).
+        let power = (1.0 - f64::from(self.unit())).ln() / shape;
+        let d = shape + 1.0 - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = f64::from(self.normal());
+            let v = (1.0 + c * x).powi(3);
+            let unit = 1.0 - f64::from(self.unit());
+            if v > 0.0 && unit.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return (d * v).ln() + power;
+            }
+        }
+    }
+
     /// Puts `items` in random order, all orders equally likely (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (1..items.len()).rev() {
@@ -106,6 +135,28 @@ mod tests {
         assert!(numbers.iter().all(|x| (-2.0..=4.0).contains(x)));
         let mean = numbers.iter().sum::<f32>() / numbers.len() as f32;
         assert!((mean - 1.0).abs() < 0.03, "{mean}");
+    }
+
+    #[test]
+    fn normal_and_beta_numbers_have_the_moments_of_their_distributions() {
+        let mut random = Random::new(&[11]);
+        let count = 100_000;
+        let moments = |numbers: &[f32]| {
+            let mean = numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / count as f64;
+            let squares = numbers.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>();
+            (mean, squares / count as f64)
+        };
+        let numbers: Vec<f32> = (0..count).map(|_| random.normal()).collect();
+        let (mean, variance) = moments(&numbers);
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+        for alpha in [0.01_f32, 0.2, 1.0, 4.0] {
+            let numbers: Vec<f32> = (0..count).map(|_| random.beta(alpha)).collect();
+            assert!(numbers.iter().all(|x| (0.0..=1.0).contains(x)));
+            let (mean, variance) = moments(&numbers);
+            let expected = 1.0 / (4.0 * (2.0 * f64::from(alpha) + 1.0));
+            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
+            assert!((variance / expected - 1.0).abs() < 0.03, "{alpha}: {variance} {expected}");
+        }
     }
 
     #[test]

@@ -132,8 +132,14 @@ impl Parts {
             shuffle: true,
             seed: recipe.seed,
             policy: recipe.loader.on_error,
+            classes: self.splits.classes.len(),
             ..LoaderConfig::default()
         };
+        if recipe.augment.mixing().is_some() {
+            // The loss is of one class per image; it would learn blended images as if they were whole.
+            let reason = "a loss of soft targets is needed: set augment.mixup and augment.cutmix to 0";
+            return Err(Error::Mismatch(reason.into()));
+        }
         let (preprocess, augment) = (recipe.preprocess.clone(), Some(recipe.augment));
         Ok(Loader::new(self.train.clone(), config, preprocess, augment)?)
     }

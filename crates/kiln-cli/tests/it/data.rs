@@ -38,7 +38,24 @@ fn a_preview_writes_its_numbers_as_they_were_given() {
     let augment = &json(0, [&preview[..], &set].concat())["augment"];
     assert_eq!(augment["scale"].to_string(), "0.1306");
     assert_eq!(augment["rotate"].to_string(), "7.3");
-    assert_eq!(keys(augment), ["rotate", "scale", "shear", "shift"]);
+    assert!(keys(augment).len() > 20, "every key: {augment}");
+}
+
+#[test]
+fn a_preview_of_a_recipe_blends_and_names_the_shares() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sheet.png");
+    let preview = ["data", "preview", "lenet5-mnist", "--count", "6", "--out", text(&out)];
+    let set = ["--set", "augment.cutmix=1", "--set", "augment.crop=resized"];
+    let object = json(0, [&preview[..], &set].concat());
+    assert_eq!((&object["name"], &object["recipe"]), (&"mnist".into(), &"lenet5-mnist".into()));
+    assert_eq!(object["augment"]["crop"], "resized");
+
+    let error = json(2, ["data", "preview", "mnist", "--set", "augment.flipp=0.5"]);
+    let error = error["error"].as_str().unwrap();
+    assert!(error.contains("did you mean `augment.flip`?"), "{error}");
+    let error = json(2, ["data", "preview", "mnist", "--set", "augment.policy=trivial"]);
+    assert!(error["error"].as_str().unwrap().contains("trivial_augment_wide"), "{error}");
 }
 
 #[test]

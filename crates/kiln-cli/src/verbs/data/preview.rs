@@ -1,10 +1,11 @@
 //! `kiln data preview`: a sheet of samples as training sees them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use image::RgbImage;
-use kiln::data::Random;
+use kiln::data::{Batch, Loader, LoaderConfig, Policy, Subset};
 use kiln::models::Zoo;
 use kiln::train::{Recipe, recipes};
 use kiln::viz::{Card, contact_sheet};
@@ -19,9 +20,10 @@ use crate::verbs::thumbnail::thumbnail;
 
 #[derive(Args, Debug)]
 pub struct Preview {
-    /// Data set
+    /// Data set, or a recipe, whose data set is shown as it trains with it
+    #[arg(value_name = "NAME|RECIPE")]
     name: String,
-    /// Folder with the data set; without it the embedded sample is shown
+    /// Folder with the data set; without it the recipe's, or the embedded sample
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Recipe whose augmentation is shown [default: the data set's, one that augments if any]
@@ -46,7 +48,7 @@ pub struct Preview {
 impl Preview {
     /// Draws the sheet.
     pub fn run(self, output: Output) -> Verb {
-        info(&self.name)?;
+        let (mut recipe, named) = self.recipe_to_show()?;
         let out =
             self.out.clone().unwrap_or_else(|| target::numbered(Path::new("preview"), ".png"));
         if out.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
@@ -54,40 +56,49 @@ impl Preview {
                 .hint("end the file's name with .png"));
         }
         self.force.file(&out)?;
-        let (mut recipe, named) = self.recipe_to_show()?;
         for assignment in &self.set {
             recipe.set(assignment)?;
         }
-        let splits = kiln::data::open(&self.name, self.data.as_deref())?;
+        let own = recipe.data.as_ref().map(Path::new);
+        let splits = kiln::data::open(&recipe.dataset, self.data.as_deref().or(own))?;
         let part = splits.get(&self.split).ok_or_else(|| {
             Failure::usage(format!("{} has no split `{}`", splits.name, self.split))
                 .hint(format!("it has {}", splits.part_names()))
         })?;
-        let augment = &recipe.augment;
+        let augment = recipe.augment;
         augment.check()?;
         if augment.is_identity() {
             output::note("this recipe changes nothing; try --set augment.rotate=15");
         }
 
         let shown = self.count.min(part.len());
-        let mut random = Random::new(&[recipe.seed]);
+        // Spread over the split, so that sorted data sets show all their classes.
+        let indices = (0..shown).map(|number| number * part.len() / shown).collect();
+        let part = Arc::new(Subset::new(Arc::clone(part), indices)?);
+        let config = LoaderConfig {
+            batch: shown.max(1),
+            workers: 0,
+            seed: recipe.seed,
+            policy: Policy::Skip,
+            classes: splits.classes.len(),
+            ..LoaderConfig::default()
+        };
+        let loader = Loader::new(part, config, recipe.preprocess.clone(), Some(augment))?;
         let mut cards = Vec::with_capacity(shown);
-        for number in 0..shown {
-            // Spread over the split, so that sorted data sets show all their classes.
-            let index = number * part.len() / shown;
-            let caption = splits.classes.get(part.label(index)).cloned().unwrap_or_default();
-            // One that can't be read is shown as such: finding those is what a preview is for.
-            let card = match part.sample(index) {
-                Ok(sample) => {
-                    let pixels = augment.apply(&sample.pixels, &mut random);
-                    Card::new(thumbnail(&pixels), caption)
-                }
-                Err(error) => {
-                    output::note(&error.to_string());
-                    Card { note: "unreadable".into(), ..Card::new(RgbImage::new(1, 1), caption) }
-                }
-            };
-            cards.push(card);
+        for batch in loader.epoch(0, 0) {
+            let batch = batch?;
+            let images = batch.images.chunks_exact(recipe.preprocess.len());
+            for (number, image) in images.enumerate() {
+                let pixels = recipe.preprocess.pixels(image);
+                cards.push(Card::new(thumbnail(&pixels), caption(&batch, number, &splits.classes)));
+            }
+            // Those that can't be read are shown as such: finding them is what a preview is for.
+            for skipped in &batch.skipped {
+                output::note(&skipped.reason);
+                let name = Path::new(&skipped.name).file_name().unwrap_or_default();
+                let card = Card::new(RgbImage::new(1, 1), name.display().to_string());
+                cards.push(Card { note: "unreadable".into(), ..card });
+            }
         }
         let title = format!("{} {}", splits.name, self.split);
         contact_sheet(&title, &cards).save(&out)?;
@@ -110,13 +121,20 @@ impl Preview {
     /// The recipe asked for, else one of the data set's, preferably one that augments, and its name. Where no recipe
     /// trains on the set, one that changes nothing and has no name.
     fn recipe_to_show(&self) -> Result<(Recipe, Option<String>), Failure> {
+        let known = kiln::data::list().iter().any(|info| info.name == self.name);
         if let Some(name) = &self.recipe {
-            let path = Path::new(name);
-            let is_file = path.is_file() && path.extension().is_some_and(|kind| kind == "toml");
-            let recipe =
-                if is_file { Recipe::from_file(&Zoo, path)? } else { Recipe::named(&Zoo, name)? };
+            info(&self.name)?;
+            let mut recipe = read(name)?;
+            if recipe.dataset != self.name {
+                recipe.take(&self.name);
+            }
             return Ok((recipe, Some(name.clone())));
         }
+        let names_a_recipe = Recipe::carried(&Zoo, &self.name).is_some() || is_recipe(&self.name);
+        if !known && names_a_recipe {
+            return Ok((read(&self.name)?, Some(self.name.clone())));
+        }
+        info(&self.name)?;
         let mut fitting: Vec<(Recipe, String)> = recipes()
             .iter()
             .filter_map(|(name, text)| {
@@ -127,7 +145,42 @@ impl Preview {
         fitting.sort_by_key(|(recipe, _)| recipe.augment.is_identity());
         match fitting.into_iter().next() {
             Some((recipe, name)) => Ok((recipe, Some(name))),
-            None => Ok((Recipe::defaults(&Zoo, "lenet5")?, None)),
+            None => {
+                let photos = info(&self.name)?.preprocess.channels == 3;
+                let model = if photos { "resnet18" } else { "lenet5" };
+                let mut recipe = Recipe::defaults(&Zoo, model)?;
+                recipe.take(&self.name);
+                Ok((recipe, None))
+            }
         }
     }
+}
+
+/// Whether `name` is a file with a recipe.
+fn is_recipe(name: &str) -> bool {
+    let path = Path::new(name);
+    path.is_file() && path.extension().is_some_and(|kind| kind == "toml")
+}
+
+/// The recipe in the file `name`, or the one that kiln carries under it.
+fn read(name: &str) -> Result<Recipe, Failure> {
+    Ok(match is_recipe(name) {
+        true => Recipe::from_file(&Zoo, Path::new(name))?,
+        false => Recipe::named(&Zoo, name)?,
+    })
+}
+
+/// The class of a sample, or the shares of those it is blended of: `dress 70 %, hat 30 %`.
+fn caption(batch: &Batch, sample: usize, classes: &[String]) -> String {
+    let name = |class: usize| classes.get(class).map_or("", String::as_str);
+    let Some(targets) = &batch.targets else { return name(batch.labels[sample]).to_owned() };
+    let row = &targets.values[sample * targets.classes..][..targets.classes];
+    let mut shares: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
+    shares.retain(|(_, share)| *share >= 0.005);
+    shares.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    let words = shares.iter().map(|&(class, share)| match share >= 0.995 {
+        true => name(class).to_owned(),
+        false => format!("{} {:.0} %", name(class), share * 100.0),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
