@@ -96,6 +96,7 @@ enum Color {
 enum Subcommands {
     Train(verbs::train::Train),
     Eval(verbs::eval::Eval),
+    Compare(verbs::compare::Compare),
     Predict(verbs::predict::Predict),
     Forward(verbs::forward::Forward),
     Convert(verbs::convert::Convert),
@@ -152,6 +153,7 @@ pub fn run() -> Verb {
     match cli.verb {
         Subcommands::Train(verb) => verb.run(output),
         Subcommands::Eval(verb) => verb.run(output),
+        Subcommands::Compare(verb) => verb.run(output),
         Subcommands::Predict(verb) => verb.run(output),
         Subcommands::Forward(verb) => verb.run(output),
         Subcommands::Convert(verb) => verb.run(output),

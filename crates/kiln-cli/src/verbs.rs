@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub mod bench;
+pub mod compare;
 pub mod completions;
 pub mod convert;
 pub mod data;

@@ -28,7 +28,7 @@ pub use dense::{Dense, DenseConfig};
 pub use depth_pool::{DepthMaxPool, DepthMaxPoolConfig};
 pub use drop_path::{DropPath, DropPathConfig};
 pub use inception::{Inception, InceptionConfig};
-pub use loss::cross_entropy;
+pub use loss::{Criterion, Objective, Targets, cross_entropy};
 pub use lrn::{LocalResponseNorm, LocalResponseNormConfig};
 pub use mlp::{Dropped, Mlp, MlpConfig};
 pub use pool::{

@@ -1,6 +1,6 @@
-//! Top-1, top-5 and mean loss of a classifier, gathered batch by batch.
+//! Top-1, top-5, mean loss and calibration of a classifier, gathered batch by batch.
 
-use crate::{Confusion, best, rank};
+use crate::{Calibration, Confusion, Separation, best, rank, softmax};
 
 /// Results of a classifier over the batches recorded so far.
 ///
@@ -11,12 +11,22 @@ pub struct Classification {
     top1: u64,
     top5: u64,
     loss_sum: f64,
+    calibration: Calibration,
+    /// Of two classes, the confidence in the second one of each sample, and whether it is of it.
+    second: Vec<(f64, bool)>,
 }
 
 impl Classification {
     /// Nothing recorded yet, for scores over `classes` classes.
     pub fn new(classes: usize) -> Self {
-        Self { confusion: Confusion::new(classes), top1: 0, top5: 0, loss_sum: 0.0 }
+        Self {
+            confusion: Confusion::new(classes),
+            top1: 0,
+            top5: 0,
+            loss_sum: 0.0,
+            calibration: Calibration::default(),
+            second: Vec::new(),
+        }
     }
 
     /// Adds one batch: `scores` is row-major `[samples, classes]`, `targets` the true classes, `loss_sum` the SUM of
@@ -29,7 +39,14 @@ impl Classification {
         let classes = self.confusion.classes();
         assert_eq!(scores.len(), targets.len() * classes, "one row of {classes} scores per target");
         for (row, &target) in scores.chunks_exact(classes.max(1)).zip(targets) {
-            self.confusion.record(target, best(row));
+            let predicted = best(row);
+            self.confusion.record(target, predicted);
+            let confidences = softmax(row);
+            let sureness = predicted.map_or(0.0, |class| confidences[class]);
+            self.calibration.record(sureness, predicted == Some(target));
+            if classes == 2 {
+                self.second.push((confidences[1], target == 1));
+            }
             let rank = rank(row, target);
             self.top1 += u64::from(rank.is_some_and(|rank| rank < 1));
             self.top5 += u64::from(rank.is_some_and(|rank| rank < 5));
@@ -47,6 +64,8 @@ impl Classification {
         self.top1 += other.top1;
         self.top5 += other.top5;
         self.loss_sum += other.loss_sum;
+        self.calibration.merge(&other.calibration);
+        self.second.extend_from_slice(&other.second);
     }
 
     /// How many samples were recorded.
@@ -69,6 +88,18 @@ impl Classification {
     /// The mean loss of a sample, NaN if a batch's was; 0 without samples.
     pub fn loss(&self) -> f64 {
         self.per_sample(self.loss_sum)
+    }
+
+    /// Whether the classifier is right as often as it is sure, by the softmax of its scores.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// How the confidence in the second of two classes tells them apart; `None` for another number of classes, or if
+    /// samples of only one were recorded.
+    pub fn separation(&self) -> Option<Separation> {
+        let (scores, second): (Vec<f64>, Vec<bool>) = self.second.iter().copied().unzip();
+        Separation::of(&scores, &second)
     }
 
     /// Truth against prediction.
@@ -114,6 +145,19 @@ mod tests {
     }
 
     #[test]
+    fn two_classes_have_curves_and_others_none() {
+        let mut seen = Classification::new(2);
+        seen.record(&[0.0, 2.0, 3.0, 0.0, 0.0, 1.0], &[1, 0, 0], 0.0);
+        assert_eq!(seen.separation().unwrap().roc_auc(), 1.0);
+        assert_eq!(Classification::new(2).separation(), None);
+        let mut three = Classification::new(3);
+        three.record(&[0.0; 6], &[0, 1], 0.0);
+        assert_eq!(three.separation(), None);
+        // Sure by a third, and right once of two.
+        assert!((three.calibration().error() - (0.5 - 1.0 / 3.0)).abs() < 1e-12);
+    }
+
+    #[test]
     #[should_panic(expected = "one row of 3 scores per target")]
     fn a_missing_row_is_refused() {
         Classification::new(3).record(&[0.0; 3], &[0, 1], 0.0);
@@ -129,7 +173,12 @@ mod tests {
             let (left, right) = samples.split_at(cut.min(samples.len()));
             let mut merged = gather(left);
             merged.merge(&gather(right));
-            prop_assert_eq!(&merged, &whole);
+            prop_assert_eq!(merged.confusion(), whole.confusion());
+            let numbers = |seen: &Classification| [seen.top1(), seen.top5(), seen.loss()];
+            prop_assert_eq!(numbers(&merged), numbers(&whole));
+            // Sums of confidences round in another order.
+            let errors = [&merged, &whole].map(|seen| seen.calibration().error());
+            prop_assert!((errors[0] - errors[1]).abs() < 1e-12);
             prop_assert_eq!(whole.top1(), whole.confusion().accuracy());
             prop_assert_eq!(whole.top5(), 1.0);
         }

@@ -5,6 +5,8 @@
 //!
 //! - [`Classification`] gathers top-1, top-5, mean loss and a [`Confusion`] over the batches of an evaluation.
 //! - [`Confusion`] counts truth against prediction, and gives precision, recall and F1 of each class.
+//! - [`Calibration`] is how far confidence and accuracy are apart; [`Separation`] has the ROC and precision-recall curves of
+//!   two classes.
 //! - [`Spread`] is mean and standard deviation over repeated runs.
 //! - [`softmax`] turns scores into confidences, and [`ranking`] orders classes by score.
 //!
@@ -17,11 +19,15 @@
 //! assert_eq!(seen.confusion().count(2, 0), 1);
 //! ```
 
+mod binary;
+mod calibration;
 mod classification;
 mod confusion;
 mod scores;
 mod spread;
 
+pub use binary::{Operating, Separation};
+pub use calibration::{Bin, Calibration};
 pub use classification::Classification;
 pub use confusion::Confusion;
 pub use scores::{best, rank, ranking, softmax};

@@ -1,7 +1,7 @@
 //! What training, evaluation and prediction need to know of an image classifier.
 
 use burn::prelude::*;
-use kiln_layers::cross_entropy;
+use kiln_layers::{Objective, Targets};
 
 use crate::{ConvolutionalHead, Error, Feature};
 
@@ -15,22 +15,21 @@ pub trait Classifier: Module {
     /// - output: `[batch, classes]`
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
 
-    /// The scores and the loss that training minimizes: here the mean cross entropy, with label
-    /// smoothing.
+    /// The scores and the loss that training minimizes: here the `objective` of the scores.
     ///
     /// # Shapes
     ///
     /// - `images`: `[batch, channels, height, width]`
-    /// - `targets`: `[batch]`, each in `0..classes`
+    /// - `targets`: `[batch]`, each in `0..classes`, or `[batch, classes]`
     /// - output: `[batch, classes]` and `[1]`
     fn loss(
         &self,
         images: Tensor<4>,
-        targets: Tensor<1, Int>,
-        smoothing: f32,
+        targets: Targets,
+        objective: &Objective,
     ) -> (Tensor<2>, Tensor<1>) {
         let scores = self.forward(images);
-        let loss = cross_entropy(scores.clone(), targets, smoothing);
+        let loss = objective.of(scores.clone(), targets);
         (scores, loss)
     }
 

@@ -19,7 +19,7 @@ use burn::prelude::*;
 use kiln_layers::{
     AuxClassifier, AuxClassifierConfig, ConvBlock, ConvBlockConfig, Dense, DenseConfig, Inception,
     InceptionConfig, LocalResponseNorm, LocalResponseNormConfig, MaxPool, MaxPoolConfig, Norm,
-    cross_entropy, global_avg_pool, trace,
+    Objective, Targets, global_avg_pool, trace,
 };
 
 use crate::error::at_least;
@@ -245,12 +245,12 @@ impl Classifier for GoogLeNet {
         self.scores(self.maps(x, |_, _| {}))
     }
 
-    /// The cross entropy of the scores, and .3 of that of each auxiliary head (§5).
+    /// The objective of the scores, and .3 of that of each auxiliary head (§5), or as much as the objective says.
     fn loss(
         &self,
         images: Tensor<4>,
-        targets: Tensor<1, Int>,
-        smoothing: f32,
+        targets: Targets,
+        objective: &Objective,
     ) -> (Tensor<2>, Tensor<1>) {
         let mut aux = Vec::new();
         let [_, x] = self.stem(images);
@@ -262,10 +262,11 @@ impl Classifier for GoogLeNet {
         });
         let scores = self.scores(x);
 
-        let loss = cross_entropy(scores.clone(), targets.clone(), smoothing);
-        let loss = aux.into_iter().fold(loss, |loss, scores| {
-            loss + cross_entropy(scores, targets.clone(), smoothing) * AUX_WEIGHT
-        });
+        let loss = objective.of(scores.clone(), targets.clone());
+        let weight = objective.aux_weight.unwrap_or(AUX_WEIGHT);
+        let loss = aux
+            .into_iter()
+            .fold(loss, |loss, scores| loss + objective.of(scores, targets.clone()) * weight);
         (scores, loss)
     }
 
@@ -427,19 +428,23 @@ mod tests {
         let with = tiny(Edition::Paper).with_aux(true).init(&device());
         let without = GoogLeNet { aux: Vec::new(), ..with.clone() };
         let images = noise([2, 3, 64, 64], 1, &device());
-        let targets = Tensor::from_ints([0, 2], &device());
+        let targets = Targets::Classes(Tensor::from_ints([0, 2], &device()));
+        let plain = Objective::default();
 
-        let (scores, loss) = with.loss(images.clone(), targets.clone(), 0.0);
+        let (scores, loss) = with.loss(images.clone(), targets.clone(), &plain);
+        let half = Objective { aux_weight: Some(0.15), ..plain.clone() };
+        let (_, with_half) = with.loss(images.clone(), targets.clone(), &half);
 
         scores.to_data().assert_eq(&without.forward(images.clone()).to_data(), true);
-        let (_, main) = without.loss(images.clone(), targets.clone(), 0.0);
-        let mut expected = main;
+        let (_, main) = without.loss(images.clone(), targets.clone(), &plain);
+        let mut expected = main.clone();
         with.maps(with.stem(images).into_iter().nth(1).unwrap(), |index, map| {
             if let Some(head) = AUX.iter().position(|&seen| seen == index) {
                 let scores = with.aux[head].forward(map.clone());
-                expected = expected.clone() + cross_entropy(scores, targets.clone(), 0.0) * 0.3;
+                expected = expected.clone() + plain.of(scores, targets.clone()) * 0.3;
             }
         });
+        assert_close(with_half, (expected.clone() + main) * 0.5);
         assert_close(loss, expected);
     }
 
@@ -464,9 +469,10 @@ mod tests {
         let device = device().autodiff();
         device.seed(1);
         let model = tiny(Edition::BatchNorm).with_width(8).with_aux(true).init(&device);
-        let targets = Tensor::from_ints([0, 2], &device);
+        let targets = Targets::Classes(Tensor::from_ints([0, 2], &device));
+        let images = noise([2, 3, 64, 64], 1, &device);
 
-        let (_, loss) = model.loss(noise([2, 3, 64, 64], 1, &device), targets, 0.0);
+        let (_, loss) = model.loss(images, targets, &Objective::default());
 
         struct Largest<'a>(&'a Gradients, f32);
         impl ModuleVisitor for Largest<'_> {

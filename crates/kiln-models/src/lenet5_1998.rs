@@ -20,8 +20,8 @@ use burn::module::Initializer;
 use burn::prelude::*;
 use burn::tensor::ops::PadMode;
 use kiln_layers::{
-    Activation, ConvBlock, ConvBlockConfig, Dense, DenseConfig, Norm, TableConv, TableConvConfig,
-    TrainableSubsample, TrainableSubsampleConfig, cross_entropy, trace,
+    Activation, ConvBlock, ConvBlockConfig, Dense, DenseConfig, Norm, Objective, TableConv,
+    TableConvConfig, Targets, TrainableSubsample, TrainableSubsampleConfig, trace,
 };
 
 use crate::weights::Keys;
@@ -242,13 +242,13 @@ impl Classifier for LeNet5Of1998 {
     fn loss(
         &self,
         images: Tensor<4>,
-        targets: Tensor<1, Int>,
-        smoothing: f32,
+        targets: Targets,
+        objective: &Objective,
     ) -> (Tensor<2>, Tensor<1>) {
         let scores = self.forward(images);
         let rubbish = scores.clone().narrow(1, 0, 1).full_like(-self.rubbish);
         let rivals = Tensor::cat(vec![scores.clone(), rubbish], 1); // [batch, num_classes + 1]
-        (scores, cross_entropy(rivals, targets, smoothing))
+        (scores, objective.among(1).of(rivals, targets.among(1)))
     }
 
     /// The maps of S2 and S4, of strides 2 and 4.
@@ -325,8 +325,9 @@ mod tests {
         assert!(report.missing.is_empty() && report.misshapen.is_empty(), "{report}");
         assert_eq!(report.unexpected, ["codes", "input", "loss", "output", "targets"]);
         golden.assert_close("output", model.forward(golden.tensor("input")));
-        let targets = Tensor::from_ints([7, 2], &device());
-        golden.assert_close("loss", model.loss(golden.tensor("input"), targets, 0.0).1);
+        let targets = Targets::Classes(Tensor::from_ints([7, 2], &device()));
+        let (_, loss) = model.loss(golden.tensor("input"), targets, &Objective::default());
+        golden.assert_close("loss", loss);
         let codes = Tensor::<1>::from_floats(&codes(10)[..], &device()).reshape([10, CODE]);
         golden.assert_close("codes", codes);
     }
@@ -421,7 +422,7 @@ mod tests {
             let (images, targets) =
                 (Tensor::zeros([1, 1, 32, 32], &device), Tensor::<1, Int>::from_ints([3], &device));
 
-            let loss = model.loss(images, targets, 0.0).1;
+            let loss = model.loss(images, targets.into(), &Objective::default()).1;
 
             let bias = model.f6.linear.bias.unwrap().val();
             bias.grad(&loss.backward()).unwrap()
@@ -443,7 +444,9 @@ mod tests {
         let model = tiny().init(&device);
 
         assert_gradients(&model, noise([1, 1, 28, 28], 1, &device), |model, images| {
-            model.loss(images, Tensor::from_ints([3], &device), 0.1).1 * 0.01
+            let targets = Tensor::<1, Int>::from_ints([3], &device);
+            let objective = Objective { smoothing: 0.1, ..Objective::default() };
+            model.loss(images, targets.into(), &objective).1 * 0.01
         });
     }
 }

@@ -131,6 +131,7 @@ mod tests {
     use burn::module::{ModuleVisitor, Param, ParamId};
     use burn::store::{ModuleSnapshot, bridge};
     use burn::tensor::Gradients;
+    use kiln_layers::{Objective, Targets};
     use kiln_testkit::{assert_close, device, noise};
     use serde_json::json;
     use std::path::Path;
@@ -232,9 +233,10 @@ mod tests {
                 // drops for both images.
                 options.retain(|option, _| option != "zero_init" && option != "drop_path");
                 let model = Zoo.build(entry.name, &options, &device).unwrap();
-                let targets = Tensor::from_ints([0, 2], &device);
+                let targets = Targets::Classes(Tensor::from_ints([0, 2], &device));
+                let objective = Objective { smoothing: 0.1, ..Objective::default() };
 
-                let (scores, loss) = model.loss(images(entry, 2, &device), targets, 0.1);
+                let (scores, loss) = model.loss(images(entry, 2, &device), targets, &objective);
 
                 assert_eq!(scores.dims(), [2, CLASSES]);
                 assert!(scores.to_data().iter::<f32>().all(f32::is_finite));
@@ -447,8 +449,9 @@ mod tests {
                 let backbone = group(&model, |path| !in_head(path));
                 let model = model.freeze_group(backbone);
 
-                let targets = Tensor::from_ints([0, 2], &device);
-                let (_, loss) = model.loss(images(entry, 2, &device), targets, 0.0);
+                let targets = Targets::Classes(Tensor::from_ints([0, 2], &device));
+                let images = images(entry, 2, &device);
+                let (_, loss) = model.loss(images, targets, &Objective::default());
                 let mut learned = Learned(&loss.backward(), Vec::new());
                 model.visit(&mut learned);
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use burn::config::Config;
 use burn::prelude::*;
-use kiln_layers::Norm;
+use kiln_layers::{Norm, Objective, Targets};
 
 use crate::alexnet::{self, AlexNet, AlexNetConfig};
 use crate::cnn::{self, Cnn, CnnConfig};
@@ -87,10 +87,10 @@ macro_rules! families {
             fn loss(
                 &self,
                 images: Tensor<4>,
-                targets: Tensor<1, Int>,
-                smoothing: f32,
+                targets: Targets,
+                objective: &Objective,
             ) -> (Tensor<2>, Tensor<1>) {
-                match self { $(Self::$network(network) => network.loss(images, targets, smoothing),)* }
+                match self { $(Self::$network(network) => network.loss(images, targets, objective),)* }
             }
 
             fn features(&self, images: Tensor<4>) -> Vec<Feature> {

@@ -3,9 +3,10 @@
 //! ```text
 //! last/
 //! ├── model.safetensors   parameters and running statistics, by path; equal networks give equal bytes
+//! ├── ema.safetensors     their moving average, if the run keeps one
 //! ├── optimizer.bpk       optimizer state, by a hash of the path (absent in `best/`)
 //! ├── state.toml          architecture, options, classes, preprocessing, progress
-//! └── SHA256SUMS          of the three, as `sha256sum -c` reads it
+//! └── SHA256SUMS          of the others, as `sha256sum -c` reads it
 //! ```
 //!
 //! A checkpoint is written under a temporary name, synced and renamed, so that a reader sees the old
@@ -27,6 +28,7 @@ use crate::{EpochRow, Error};
 /// Version of the layout; a reader refuses any other.
 const FORMAT: u32 = 1;
 const MODEL: &str = "model.safetensors";
+const AVERAGE: &str = "ema.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.toml";
 const SUMS: &str = "SHA256SUMS";
@@ -40,6 +42,8 @@ pub struct Checkpoint {
     pub state: State,
     /// The parameters, as the bytes of a safetensors file.
     pub model: Vec<u8>,
+    /// The moving average of the parameters, likewise, if there is one.
+    pub average: Option<Vec<u8>>,
     /// The optimizer's state, if training can go on from here.
     pub optimizer: Option<Vec<u8>>,
 }
@@ -133,9 +137,10 @@ impl Checkpoint {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let state = toml::to_string(&self.state)
             .map_err(|error| Error::checkpoint(folder, format!("cannot be described: {error}")))?;
-        // The optional file first: a truncated list of sums then always lacks a required one.
+        // The optional files first: a truncated list of sums then always lacks a required one.
         let mut files: Vec<(&str, &[u8])> = Vec::new();
         files.extend(self.optimizer.as_deref().map(|bytes| (OPTIMIZER, bytes)));
+        files.extend(self.average.as_deref().map(|bytes| (AVERAGE, bytes)));
         files.extend([(MODEL, self.model.as_slice()), (STATE, state.as_bytes())]);
 
         let mut sums = String::new();
@@ -208,7 +213,8 @@ impl Checkpoint {
             return Err(Error::checkpoint(folder, reason));
         }
         let state: State = toml::from_str(&state).map_err(unreadable)?;
-        Ok(Checkpoint { state, model: listed(MODEL)?, optimizer: read(OPTIMIZER)? })
+        let (average, optimizer) = (read(AVERAGE)?, read(OPTIMIZER)?);
+        Ok(Checkpoint { state, model: listed(MODEL)?, average, optimizer })
     }
 
     /// The same checkpoint error with `remedy` in the place of its own.
@@ -276,7 +282,7 @@ fn read_sums(folder: &Path) -> Result<Vec<(String, String)>, Error> {
     let lines = text.ends_with('\n').then(|| {
         text.lines()
             .map(|line| line.split_once("  "))
-            .map(|line| line.filter(|(_, name)| [MODEL, OPTIMIZER, STATE].contains(name)))
+            .map(|line| line.filter(|(_, name)| [MODEL, AVERAGE, OPTIMIZER, STATE].contains(name)))
             .map(|line| line.map(|(sum, name)| (sum.to_owned(), name.to_owned())))
             .collect::<Option<Vec<_>>>()
     });
@@ -353,7 +359,12 @@ mod tests {
         let mut state =
             State::new("lenet5", Map::new(), "mnist", vec!["0".into(), "1".into()], preprocess);
         state.progress.running.loss_sum = 0.1 + 0.2;
-        Checkpoint { state, model: vec![7; 300], optimizer: Some(vec![9; 200]) }
+        Checkpoint {
+            state,
+            model: vec![7; 300],
+            average: Some(vec![8; 300]),
+            optimizer: Some(vec![9; 200]),
+        }
     }
 
     #[test]
@@ -366,7 +377,7 @@ mod tests {
 
         let read = Checkpoint::read(&last).unwrap();
         assert_eq!((read.state, read.model), (written.state, written.model));
-        assert_eq!(read.optimizer, written.optimizer);
+        assert_eq!((read.average, read.optimizer), (written.average, written.optimizer));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no leftovers");
     }
 
@@ -375,7 +386,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let last = folder.path().join("last");
         checkpoint().write(&last).unwrap();
-        for name in [MODEL, OPTIMIZER, STATE, SUMS] {
+        for name in [MODEL, AVERAGE, OPTIMIZER, STATE, SUMS] {
             let path = last.join(name);
             let whole = fs::read(&path).unwrap();
             for at in (0..whole.len()).step_by(whole.len().div_ceil(40)) {

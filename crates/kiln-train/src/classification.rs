@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use burn::prelude::*;
 use kiln_data::{Dataset, Policy, Preprocess, Relabelled, Splits};
-use kiln_metrics::Confusion;
+use kiln_metrics::{Calibration, Confusion, Separation};
 use kiln_models::{Classifier, Registry, did_you_mean, nearest, options, weights};
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,8 @@ pub(crate) const BATCH: usize = 32;
 /// The network that a command works on.
 #[derive(Clone, Debug)]
 pub enum Subject {
-    /// A checkpoint folder, or a run folder: its best checkpoint, else its last.
+    /// A checkpoint folder, or a run folder: its best checkpoint, else its last. Where the run kept a moving average of its
+    /// weights, that is the network.
     Checkpoint(PathBuf),
     /// A registry model with its default recipe's data and preprocessing.
     Model {
@@ -53,6 +54,8 @@ pub struct Ready<N> {
     pub batch: usize,
     /// What an unreadable sample does to a measurement: `skip` counts it.
     pub on_error: Policy,
+    /// Whether a measurement also looks at the mirror image of each image, and takes the mean of both.
+    pub mirrored: bool,
 }
 
 impl Subject {
@@ -69,9 +72,9 @@ impl Subject {
         match self {
             Subject::Checkpoint(path) => {
                 let folder = Checkpoint::locate(path)?;
-                let Checkpoint { state, model, .. } = Checkpoint::read(&folder)?;
+                let Checkpoint { state, model, average, .. } = Checkpoint::read(&folder)?;
                 let network = registry.build(&state.model, &state.options, device)?;
-                let network = weights::from_bytes(network, model, &folder)?;
+                let network = weights::from_bytes(network, average.unwrap_or(model), &folder)?;
                 // A checkpoint is of use without its run, and so without the run's recipe.
                 let recipe = run_of(&folder).and_then(|run| Folder::recipe_of(run).ok());
                 let recipe = recipe.and_then(|file| Recipe::from_file(registry, &file).ok());
@@ -180,6 +183,10 @@ pub struct Evaluation {
     pub seconds: f64,
     /// Counts by true and predicted class.
     pub confusion: Confusion,
+    /// Whether it is right as often as it is sure.
+    pub calibration: Calibration,
+    /// Of two classes, how well its confidence tells them apart.
+    pub separation: Option<Separation>,
     /// Samples that could not be read.
     pub skipped: usize,
     /// Name of the classes.
@@ -198,6 +205,9 @@ impl Evaluation {
             "split": self.split,
             "samples": self.samples,
             "metrics": { "top1": self.top1, "top5": self.top5, "loss": self.loss },
+            "calibration_error": self.calibration.error(),
+            "roc_auc": self.separation.as_ref().map(Separation::roc_auc),
+            "average_precision": self.separation.as_ref().map(Separation::average_precision),
             "seconds": self.seconds,
             "skipped": self.skipped,
             "checkpoint": self.checkpoint.as_ref().map(|path| path.display().to_string()),
@@ -226,7 +236,15 @@ pub fn evaluate<R: Registry>(
 impl<N: Classifier> Ready<N> {
     fn of(network: N, state: State) -> Self {
         let on_error = Policy::Skip;
-        Ready { network, state, checkpoint: None, notes: Vec::new(), batch: BATCH, on_error }
+        Ready {
+            network,
+            state,
+            checkpoint: None,
+            notes: Vec::new(),
+            batch: BATCH,
+            on_error,
+            mirrored: false,
+        }
     }
 
     /// Shape of a batch of `images` images, or of as many as go into one forward pass.
@@ -287,8 +305,8 @@ impl<N: Classifier> Ready<N> {
 
         let start = Instant::now();
         let classes = names.len();
-        let (batch, on_error) = (self.batch.max(1), self.on_error);
-        let how = How { preprocess: &state.preprocess, classes, batch, on_error };
+        let (batch, on_error, mirrored) = (self.batch.max(1), self.on_error, self.mirrored);
+        let how = How { preprocess: &state.preprocess, classes, batch, on_error, mirrored };
         let Measure { totals, skipped } = measure(&self.network, part, &how, device, observer)?;
         Ok(Evaluation {
             model: state.model.clone(),
@@ -301,6 +319,8 @@ impl<N: Classifier> Ready<N> {
             loss: totals.loss(),
             seconds: start.elapsed().as_secs_f64(),
             confusion: totals.confusion().clone(),
+            calibration: totals.calibration().clone(),
+            separation: totals.separation(),
             skipped,
             classes: names.clone(),
             checkpoint: self.checkpoint.clone(),

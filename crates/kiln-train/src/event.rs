@@ -105,6 +105,9 @@ pub struct EpochRow {
     pub validation_loss: Option<f64>,
     /// Fraction of validation samples predicted right.
     pub validation_top1: Option<f64>,
+    /// Where validation is that of the weights' moving average: what the weights themselves reach.
+    #[serde(default)]
+    pub raw_top1: Option<f64>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
     /// Training images per second.
@@ -113,6 +116,9 @@ pub struct EpochRow {
     pub seconds: f64,
     /// Samples of training and validation that could not be read.
     pub skipped: usize,
+    /// The most memory, in bytes, that the process has had so far; absent where the system doesn't tell.
+    #[serde(default)]
+    pub memory: Option<u64>,
     /// Whether this epoch is the best so far.
     pub best: bool,
 }

@@ -142,13 +142,13 @@ impl Folder {
     pub(crate) fn write_results(&self, history: &[EpochRow]) -> Result<(), Error> {
         let mut text = String::from(
             "epoch,train_loss,train_top1,validation_loss,validation_top1,learning_rate,\
-             images_per_second,seconds,skipped,best\n",
+             images_per_second,seconds,skipped,best,raw_top1,memory\n",
         );
         let optional = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
         for row in history {
             writeln!(
                 text,
-                "{},{:.6},{:.6},{},{},{:e},{:.1},{:.2},{},{}",
+                "{},{:.6},{:.6},{},{},{:e},{:.1},{:.2},{},{},{},{}",
                 row.epoch,
                 row.train_loss,
                 row.train_top1,
@@ -159,6 +159,8 @@ impl Folder {
                 row.seconds,
                 row.skipped,
                 row.best,
+                optional(row.raw_top1),
+                row.memory.map_or(String::new(), |bytes| bytes.to_string()),
             )
             .expect("a string grows");
         }

@@ -19,6 +19,13 @@ pub fn machine() -> String {
     format!("{}, {}, {}", processor(), units::plural(cores as u64, "core"), std::env::consts::OS)
 }
 
+/// The most memory, in bytes, that this process has had so far; `None` where the system doesn't tell.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
 /// The device in words, such as `CPU (flex)`.
 pub fn device_name(device: &Device) -> String {
     let name = format!("{:?}", device.clone().inner().as_dispatch());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use kiln_data::{Dataset, Loader, LoaderConfig, Policy, Preprocess};
-use kiln_metrics::Classification;
+use kiln_metrics::{Classification, softmax};
 use kiln_models::Classifier;
 
 use crate::{Error, Event, Observer};
@@ -17,6 +17,8 @@ pub(crate) struct How<'a> {
     pub(crate) batch: usize,
     /// What an unreadable sample does.
     pub(crate) on_error: Policy,
+    /// Whether the mirror image of each image is looked at too.
+    pub(crate) mirrored: bool,
 }
 
 /// Scores of every sample of a part, as totals.
@@ -38,7 +40,7 @@ pub(crate) fn measure<N: Classifier>(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Measure, Error> {
-    let How { preprocess, classes, batch, on_error } = *how;
+    let How { preprocess, classes, batch, on_error, mirrored } = *how;
     let of = part.len();
     let config = LoaderConfig { batch, policy: on_error, ..LoaderConfig::default() };
     let loader = Loader::new(part, config, preprocess.clone(), None)?;
@@ -54,7 +56,13 @@ pub(crate) fn measure<N: Classifier>(
         if batch.labels.is_empty() {
             continue;
         }
-        let scores = scores(network.forward(batch.images(device)), classes)?;
+        let images = batch.images(device);
+        let mut seen = scores(network.forward(images.clone()), classes)?;
+        if mirrored {
+            let other = scores(network.forward(images.flip([3])), classes)?;
+            seen = mean(&seen, &other, classes);
+        }
+        let scores = seen;
         let loss_sum = cross_entropy_sum(&scores, classes, &batch.labels);
         totals.record(&scores, &batch.labels, loss_sum);
         observer.event(Event::Evaluated { done: totals.samples() + skipped, of });
@@ -63,6 +71,17 @@ pub(crate) fn measure<N: Classifier>(
         return Err(Error::Unreadable { samples: of });
     }
     Ok(Measure { totals, skipped })
+}
+
+/// Scores whose softmax is the mean of those of `some` and `others`, row by row.
+fn mean(some: &[f32], others: &[f32], classes: usize) -> Vec<f32> {
+    let rows = some.chunks_exact(classes).zip(others.chunks_exact(classes));
+    rows.flat_map(|(some, other)| {
+        let pairs = softmax(some).into_iter().zip(softmax(other));
+        // The logarithm of 0 would make a mistake cost infinitely much.
+        pairs.map(|(a, b)| f64::midpoint(a, b).max(f64::from(f32::MIN_POSITIVE)).ln() as f32)
+    })
+    .collect()
 }
 
 /// The scores of a batch as plain numbers, `batch × classes`.
@@ -105,6 +124,57 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_of_two_views_is_that_of_their_confidences() {
+        let both = mean(&[0.0, 0.0, 9.0, 0.0], &[1e4, -1e4, 9.0, 0.0], 2);
+        let softmaxes: Vec<f64> = both.chunks(2).flat_map(softmax).collect();
+        let sure = softmax(&[9.0, 0.0])[0];
+        for (actual, expected) in softmaxes.iter().zip([0.75, 0.25, sure, 1.0 - sure]) {
+            assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
+        }
+    }
+
+    #[test]
+    fn an_image_and_its_mirror_image_are_measured_alike_if_both_are_looked_at() {
+        /// An image with a bright half, or its mirror image.
+        struct Half(bool);
+        impl Dataset for Half {
+            fn len(&self) -> usize {
+                1
+            }
+            fn sample(&self, _: usize) -> Result<Sample, kiln_data::Error> {
+                let mut pixels = Pixels::black(28, 28, 1);
+                for (at, value) in pixels.data.iter_mut().enumerate() {
+                    *value = if (at % 28 < 14) == self.0 { 255 } else { 10 };
+                }
+                Ok(Sample { pixels, label: 3 })
+            }
+            fn name(&self, _: usize) -> String {
+                "half".to_owned()
+            }
+            fn label(&self, _: usize) -> usize {
+                3
+            }
+        }
+        let options = Zoo.defaults("lenet5").unwrap();
+        device().seed(8);
+        let network = Zoo.build("lenet5", &options, &device()).unwrap();
+        let preprocess = Preprocess::plain(1, 28, 28);
+        let loss = |left: bool, mirrored: bool| {
+            let how = How {
+                preprocess: &preprocess,
+                classes: 10,
+                batch: 2,
+                on_error: Policy::Fail,
+                mirrored,
+            };
+            let seen = measure(&network, Arc::new(Half(left)), &how, &device(), &mut Silent);
+            seen.unwrap().totals.loss()
+        };
+        assert!((loss(true, true) - loss(false, true)).abs() < 1e-5);
+        assert!((loss(true, false) - loss(false, false)).abs() > 1e-3);
+    }
+
+    #[test]
     fn large_scores_do_not_overflow() {
         let sum = cross_entropy_sum(&[1000.0, 0.0], 2, &[1]);
         assert!((sum - 1000.0).abs() < 1e-9);
@@ -137,7 +207,7 @@ mod tests {
         let options = Zoo.defaults("lenet5").unwrap();
         let network = Zoo.build("lenet5", &options, &device()).unwrap();
         let preprocess = Preprocess::plain(1, 28, 28);
-        let how = How { preprocess: &preprocess, classes: 10, batch: 2, on_error };
+        let how = How { preprocess: &preprocess, classes: 10, batch: 2, on_error, mirrored: false };
         measure(&network, Arc::new(Broken { whole }), &how, &device(), &mut Silent)
     }
 

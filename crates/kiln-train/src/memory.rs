@@ -32,12 +32,15 @@ pub struct Memory {
     pub moments: f64,
     /// Outputs of layers that are there at the same time.
     pub maps: f64,
+    /// Copies of parameters: their moving average, and the gradients of parts that were computed before where a batch is
+    /// computed in parts.
+    pub copies: f64,
 }
 
 impl Memory {
     /// All of it, at the moment when there is most: the backward pass gives up outputs as it makes gradients of them.
     pub fn total(&self) -> f64 {
-        self.images + self.weights + self.moments + self.gradients.max(self.maps)
+        self.images + self.weights + self.moments + self.copies + self.gradients.max(self.maps)
     }
 
     /// What `network` needs for `images`, `[batch, channels, height, width]`, the outputs of its layers left out.
@@ -108,7 +111,15 @@ fn most<N: Classifier>(
         let kept = rows[after..].iter().skip_while(|row| !has(row, &learning));
         let gradients = NUMBER * stage.learning as f64;
         let moments = gradients * recipe.optimizer.moments() as f64;
-        Memory { gradients, moments, maps: kept.map(map).sum(), ..base }
+        let (maps, copies) = match recipe.accumulate {
+            0 | 1 => (kept.map(map).sum(), 0.0),
+            parts => {
+                let share = images[0].div_ceil(parts) as f64 / batch.max(1.0);
+                (kept.map(map).sum::<f64>() * share, gradients)
+            }
+        };
+        let average = if recipe.ema.is_on() { base.weights } else { 0.0 };
+        Memory { gradients, moments, maps, copies: copies + average, ..base }
     });
     Ok(needs.max_by(|a, b| a.total().total_cmp(&b.total())).unwrap_or(base))
 }
@@ -148,6 +159,16 @@ mod tests {
         assert_eq!(train.maps, 4000.0 * MAPS.iter().sum::<f64>());
         assert_eq!((train.gradients, train.moments), (infer.weights, infer.weights));
         assert_eq!(train.total(), 2.0 * train.weights + train.images + train.maps);
+    }
+
+    #[test]
+    fn a_batch_in_parts_keeps_the_maps_of_one_and_gradients_of_those_before() {
+        let mut recipe = Recipe::defaults(&Zoo, "lenet5").unwrap();
+        let whole = need(Use::Train(&recipe));
+        recipe.accumulate = 4;
+        let parts = need(Use::Train(&recipe));
+        assert_eq!((parts.maps, parts.copies), (whole.maps / 4.0, whole.gradients));
+        assert_eq!((parts.images, whole.copies), (whole.images, 0.0));
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub(crate) fn prepare<R: Registry>(
     published::check(registry, &job.recipe)?;
     let parts = Parts::open(job)?;
     let recipe = fitted(registry, job, &parts.splits, observer)?;
+    recipe
+        .loss
+        .check_classes(parts.splits.classes.len())
+        .map_err(|reason| Error::recipe(&recipe.model, reason))?;
     // Parameters are drawn when they are first needed, so this costs nothing.
     let device = job.device.clone().inner();
     let network = registry
@@ -135,11 +139,6 @@ impl Parts {
             classes: self.splits.classes.len(),
             ..LoaderConfig::default()
         };
-        if recipe.augment.mixing().is_some() {
-            // The loss is of one class per image; it would learn blended images as if they were whole.
-            let reason = "a loss of soft targets is needed: set augment.mixup and augment.cutmix to 0";
-            return Err(Error::Mismatch(reason.into()));
-        }
         let (preprocess, augment) = (recipe.preprocess.clone(), Some(recipe.augment));
         Ok(Loader::new(self.train.clone(), config, preprocess, augment)?)
     }

@@ -1,9 +1,12 @@
 //! What a run would do, told before it does it.
 
-use kiln_models::{Registry, trainable};
+use kiln_models::{Registry, summarize, trainable};
 
 use crate::parts::{Prepared, prepare};
 use crate::{Error, Job, Memory, Recipe, Silent, Stage, Use};
+
+/// Points of the curve of learning rates.
+const POINTS: usize = 60;
 
 /// What a run would do.
 #[derive(Clone, Debug)]
@@ -20,6 +23,10 @@ pub struct Plan {
     pub input: [usize; 4],
     /// Learning rate at each epoch's last step, as `results.csv` has it.
     pub rates: Vec<f64>,
+    /// Learning rate at steps evenly over the run, as a picture of the schedule; what `plateau` will do isn't known before.
+    pub curve: Vec<f64>,
+    /// The layers of one image, in order: name, and shape of what comes out.
+    pub shapes: Vec<(String, Vec<usize>)>,
     /// Which parameters learn when.
     pub stages: Vec<Stage>,
     /// Bytes of parameters, gradients and optimizer state, in the stage with most of them.
@@ -42,7 +49,10 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
     let [_, _, sides @ ..] = images;
     let memory = Memory::of(&network, images, Use::Train(&recipe), sides, &device)?;
 
+    let [_, image @ ..] = recipe.input(1);
+    let layers = summarize(&network, image, &device)?.layers.into_iter();
     let steps_per_epoch = parts.loader(&recipe)?.batches();
+    let steps = recipe.epochs * steps_per_epoch;
     Ok(Plan {
         parameters: trainable(&network),
         samples,
@@ -51,11 +61,20 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
         rates: (0..recipe.epochs)
             .map(|epoch| {
                 let step = ((epoch + 1) * steps_per_epoch).saturating_sub(1) as u64;
-                recipe.learning_rate(step, steps_per_epoch)
+                recipe.learning_rate(step, steps_per_epoch, &[])
             })
             .collect(),
+        curve: (0..POINTS.min(steps))
+            .map(|point| {
+                // The first and the last step are among them.
+                let step = point * (steps - 1) / (POINTS.min(steps) - 1).max(1);
+                recipe.learning_rate(step as u64, steps_per_epoch, &[])
+            })
+            .collect(),
+        shapes: layers.map(|layer| (layer.name, layer.output)).collect(),
         stages,
-        parameter_bytes: (memory.weights + memory.gradients + memory.moments) as usize,
+        parameter_bytes: (memory.weights + memory.gradients + memory.moments + memory.copies)
+            as usize,
         activation_bytes: memory.maps as usize,
         recipe,
     })
@@ -103,6 +122,9 @@ mod tests {
         assert_eq!(plan.activation_bytes, plan.input[0] * 4 * 8_094);
         assert_eq!(plan.input[1..], [1, 28, 28]);
         assert_eq!(plan.rates.len(), 3);
+        assert_eq!(plan.curve.len(), 60.min(3 * plan.steps_per_epoch));
+        assert_eq!(plan.curve.last(), plan.rates.last());
+        assert_eq!(plan.shapes.last().unwrap().1, [10]);
         assert_eq!(plan.steps_per_epoch, plan.samples[0].div_ceil(plan.input[0]));
         assert!(!job.out.exists(), "a plan writes nothing");
 

@@ -8,7 +8,7 @@ use kiln_models::{Registry, nearest, options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Group, Optimizer, Schedule};
+use crate::{Curve, Ema, Error, Group, Loss, Optimizer, Schedule};
 
 /// More is a slip of the finger.
 pub const MOST_EPOCHS: usize = 1_000_000;
@@ -40,6 +40,11 @@ pub struct Recipe {
     pub epochs: usize,
     /// Images per optimizer step.
     pub batch_size: usize,
+    /// Parts that a batch is computed in, one after the other, where its maps don't fit into memory at once. The step is
+    /// that of the whole batch; norms see each part alone.
+    pub accumulate: usize,
+    /// Gradient checkpointing: cheap maps are computed again in the backward pass, not kept.
+    pub recompute: bool,
     /// Fraction of the training part that is used at all, for a quick look or a learning curve.
     pub fraction: f64,
     /// Fraction of the training part held out to choose the best epoch; 0 takes the last one. A data set that has a
@@ -57,19 +62,14 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// The learning rate over time.
     pub schedule: Schedule,
+    /// The moving average of the weights, which is validated, tested and used for prediction where there is one.
+    pub ema: Ema,
     /// Parameters that are frozen for a while or learn at a rate of their own.
     pub groups: Vec<Group>,
     /// Early stopping.
     pub stop: Stop,
     /// How samples are read.
     pub loader: Reading,
-}
-
-/// The objective of a classification run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Loss {
-    /// Label smoothing of the cross entropy, from 0 to 1.
-    pub smoothing: f32,
 }
 
 /// When a run ends before its last epoch.
@@ -191,6 +191,8 @@ impl Recipe {
             seed: 1,
             epochs: 10,
             batch_size: 64,
+            accumulate: 1,
+            recompute: false,
             fraction: 1.0,
             validation: 0.1,
             options,
@@ -199,6 +201,7 @@ impl Recipe {
             loss: Loss::default(),
             optimizer: Optimizer::default(),
             schedule: Schedule::default(),
+            ema: Ema::default(),
             groups: Vec::new(),
             stop: Stop::default(),
             loader: Reading::default(),
@@ -279,9 +282,9 @@ impl Recipe {
         [batch, self.preprocess.channels, self.preprocess.height, self.preprocess.width]
     }
 
-    /// The learning rate of optimizer step `step`, counted from 0.
-    pub fn learning_rate(&self, step: u64, steps_per_epoch: usize) -> f64 {
-        let factor = self.schedule.factor(step, steps_per_epoch, self.epochs);
+    /// The learning rate of optimizer step `step`, counted from 0, after epochs with these validation losses.
+    pub fn learning_rate(&self, step: u64, steps_per_epoch: usize, losses: &[f64]) -> f64 {
+        let factor = self.schedule.factor(step, steps_per_epoch, self.epochs, losses);
         self.optimizer.learning_rate * factor
     }
 
@@ -302,6 +305,7 @@ impl Recipe {
             ("seed", self.seed, 0, LARGEST_SEED),
             ("epochs", self.epochs as u64, 1, MOST_EPOCHS as u64),
             ("batch_size", self.batch_size as u64, 1, LARGEST_BATCH as u64),
+            ("accumulate", self.accumulate as u64, 1, self.batch_size as u64),
             ("stop.patience", self.stop.patience as u64, 0, MOST_EPOCHS as u64),
             ("loader.workers", self.loader.workers as u64, 0, MAX_WORKERS as u64),
         ] {
@@ -315,19 +319,18 @@ impl Recipe {
         if !(0.0..1.0).contains(&self.validation) {
             return Err(format!("validation must lie in [0, 1), found {}", self.validation));
         }
-        if !(0.0..1.0).contains(&self.loss.smoothing) {
-            return Err(format!(
-                "loss.smoothing must lie in [0, 1), found {}",
-                self.loss.smoothing
-            ));
-        }
         if self.stop.patience > 0 && self.validation == 0.0 {
             return Err("stop.patience needs a validation part; set validation above 0".into());
         }
+        if self.schedule.name == Curve::Plateau && self.validation == 0.0 {
+            return Err("plateau needs a validation part; set validation above 0".into());
+        }
         self.preprocess.check().map_err(|error| error.to_string())?;
         self.augment.check().map_err(|error| error.to_string())?;
+        self.loss.check()?;
         self.optimizer.check()?;
         self.schedule.check()?;
+        self.ema.check()?;
         self.groups.iter().try_for_each(Group::check)
     }
 }
@@ -482,12 +485,13 @@ mod tests {
         for (assignment, message) in [
             (
                 "optimizer.name=sgdd",
-                "`optimizer.name` takes sgd, adam or adamw, not \"sgdd\"; did you mean `sgd`?",
+                "`optimizer.name` takes sgd, adam, adamw or rmsprop, not \"sgdd\"; \
+                 did you mean `sgd`?",
             ),
             (
                 "schedule.name=cosin",
-                "`schedule.name` takes constant, cosine or step, not \"cosin\"; \
-                 did you mean `cosine`?",
+                "`schedule.name` takes constant, cosine, step, multi-step, poly, exponential, \
+                 one-cycle or plateau, not \"cosin\"; did you mean `cosine`?",
             ),
             ("loader.on_error=xyzzy", "`loader.on_error` takes fail or skip, not \"xyzzy\""),
         ] {
@@ -539,6 +543,13 @@ mod tests {
             ("augment.scale=1", "augment.scale"),
             ("augment.shear=90", "augment.shear"),
             ("loss.smoothing=1", "loss.smoothing"),
+            ("loss.class_weights=[1, 0]", "loss.class_weights"),
+            ("loss.aux_weight=-1", "loss.aux_weight"),
+            ("accumulate=1000", "accumulate"),
+            ("ema.decay=1", "ema.decay"),
+            ("optimizer.clip_norm=-1", "optimizer.clip_norm"),
+            ("schedule.name=multi-step", "schedule.milestones"),
+            ("schedule.step_epochs=0", "schedule.step_epochs"),
             ("fraction=0", "fraction"),
             ("preprocess.height=100000", "preprocess.height"),
             ("preprocess.mean=[1e30]", "preprocess.mean"),

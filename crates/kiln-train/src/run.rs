@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
-use kiln_data::{Batch, Loader};
+use kiln_data::Loader;
 use kiln_models::{Classifier, Registry, weights};
 use kiln_viz::Status;
 
@@ -17,7 +17,7 @@ use crate::parts::Parts;
 use crate::report::About;
 use crate::{
     Checkpoint, EpochRow, Error, Event, Job, Observer, Recipe, Stage, Step, Stopped, identity,
-    published,
+    machine, published,
 };
 
 /// A report under way is drawn at the end of an epoch, but not more often than this.
@@ -25,16 +25,18 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// A network in training.
 pub(crate) struct Run<'a, N> {
-    folder: &'a Folder,
+    pub(crate) folder: &'a Folder,
     pub(crate) recipe: Recipe,
     /// Where the data comes from, in words.
     source: String,
-    device: Device,
+    pub(crate) device: Device,
     /// Lent to the optimizer for a moment in each step: while there is no other handle on a
     /// parameter, it is updated in its place.
-    network: Option<N>,
-    optimizer: ModuleOptimizer,
-    groups: Groups,
+    pub(crate) network: Option<N>,
+    /// The moving average of the network, if the recipe has one.
+    pub(crate) average: Option<N>,
+    pub(crate) optimizer: ModuleOptimizer,
+    pub(crate) groups: Groups,
     /// What is frozen now; nothing is, until the first epoch begins.
     stage: Option<Stage>,
     pub(crate) loader: Loader,
@@ -42,6 +44,12 @@ pub(crate) struct Run<'a, N> {
     pub(crate) resumed: bool,
     /// When the report was last drawn.
     reported: Option<Instant>,
+}
+
+/// The device of `job` as `recipe` has it train.
+fn training(job: &Job, recipe: &Recipe) -> Device {
+    let device = job.device.clone().autodiff();
+    if recipe.recompute { device.gradient_checkpointing() } else { device }
 }
 
 /// The network that a new run begins with: drawn from the seed, with the weights of the recipe's
@@ -52,7 +60,7 @@ pub(crate) fn start<R: Registry>(
     job: &Job,
     observer: &mut dyn Observer,
 ) -> Result<R::Network, Error> {
-    let device = job.device.clone().autodiff();
+    let device = training(job, recipe);
     device.seed(identity::mix(recipe.seed, 0));
     let network = identity::by_path(registry.build(&recipe.model, &recipe.options, &device)?);
     let Some(named) = &recipe.weights else { return Ok(network) };
@@ -84,10 +92,11 @@ impl<'a, N: Classifier> Run<'a, N> {
         Ok(Run {
             folder,
             source: parts.splits.source.clone(),
-            device: job.device.clone().autodiff(),
+            device: training(job, &recipe),
             optimizer: recipe.optimizer.init(&network),
             groups: Groups::of(&recipe, &network)?,
             stage: None,
+            average: recipe.ema.is_on().then(|| network.valid()),
             network: Some(network),
             loader: parts.loader(&recipe)?,
             state,
@@ -122,14 +131,25 @@ impl<'a, N: Classifier> Run<'a, N> {
         }
 
         let unusable = |error| Checkpoint::remedied(error, &folder.anew());
-        let Checkpoint { state, model, optimizer } = Checkpoint::read(&last).map_err(unusable)?;
+        let Checkpoint { state, model, average, optimizer } =
+            Checkpoint::read(&last).map_err(unusable)?;
         if state.progress.best_epoch > 0 && !Checkpoint::exists(&folder.best()) {
             let reason = format!("it is gone, although the run had one; {}", folder.anew());
             return Err(Error::checkpoint(&folder.best(), reason));
         }
-        let device = job.device.clone().autodiff();
+        let device = training(job, &recipe);
         let network = registry.build(&recipe.model, &recipe.options, &device)?;
         let network = weights::from_bytes(identity::by_path(network), model, &last)?;
+        let average = if recipe.ema.is_on() {
+            let bytes = average.ok_or_else(|| {
+                let reason = "it has no moving average of the weights, so training cannot go on";
+                unusable(Error::checkpoint(&last, reason))
+            })?;
+            let fresh = registry.build(&recipe.model, &recipe.options, &device.clone().inner())?;
+            Some(weights::from_bytes(identity::by_path(fresh), bytes, &last)?)
+        } else {
+            None
+        };
         let bytes = optimizer.ok_or_else(|| {
             let reason = "it has no optimizer state, so training cannot go on";
             unusable(Error::checkpoint(&last, reason))
@@ -139,7 +159,7 @@ impl<'a, N: Classifier> Run<'a, N> {
             run.optimizer.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes)).map_err(
                 |error| unusable(Error::checkpoint(&last, format!("optimizer state: {error}"))),
             )?;
-        Ok(Run { state, resumed: true, ..run })
+        Ok(Run { state, average, resumed: true, ..run })
     }
 
     /// The network as it is now.
@@ -182,9 +202,11 @@ impl<'a, N: Classifier> Run<'a, N> {
         let before = self.state.progress.running.seconds;
         let start = Instant::now();
         let mut learning_rate = 0.0;
+        let losses: Vec<f64> =
+            self.state.history.iter().filter_map(|row| row.validation_loss).collect();
         for batch in self.loader.epoch(epoch as u64, self.state.progress.steps_in_epoch) {
             let batch = batch?;
-            learning_rate = self.recipe.learning_rate(self.state.progress.steps, steps);
+            learning_rate = self.recipe.learning_rate(self.state.progress.steps, steps, &losses);
             self.step(&batch, learning_rate, observer)?;
 
             let progress = &mut self.state.progress;
@@ -209,8 +231,9 @@ impl<'a, N: Classifier> Run<'a, N> {
             return Err(Error::Unreadable { samples: trained.skipped });
         }
         let validation = self.validate(parts, observer)?;
+        let raw_top1 = self.validate_raw(parts, observer)?;
         let seconds = before + start.elapsed().as_secs_f64();
-        self.close_epoch(trained, validation.as_ref(), learning_rate, seconds)?;
+        self.close_epoch(trained, validation.as_ref(), raw_top1, learning_rate, seconds)?;
         if self.reported.is_none_or(|at| at.elapsed() > REPORT_EVERY) {
             let (epoch, epochs) = (self.state.progress.epochs, self.recipe.epochs);
             let status = Status::Running { epoch, epochs };
@@ -231,57 +254,31 @@ impl<'a, N: Classifier> Run<'a, N> {
         }
     }
 
-    /// One optimizer step on `batch`.
-    fn step(
-        &mut self,
-        batch: &Batch,
-        learning_rate: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<(), Error> {
-        for sample in &batch.skipped {
-            observer.event(Event::Skipped { name: &sample.name, reason: &sample.reason });
-        }
-        if !batch.labels.is_empty() {
-            self.device.seed(identity::mix(self.recipe.seed, self.state.progress.steps + 1));
-            let (images, targets) = (batch.images(&self.device), batch.labels(&self.device));
-            let smoothing = self.recipe.loss.smoothing;
-            let (scores, loss) = self.network().loss(images, targets, smoothing);
-            let classes = self.state.classes.len();
-            let scores = measure::scores(scores.inner(), classes)?;
-            let value: f32 = loss.clone().into_scalar();
-            if !value.is_finite() {
-                let progress = &self.state.progress;
-                let (epoch, step) = (progress.epochs + 1, progress.steps_in_epoch + 1);
-                return Err(Error::Diverged {
-                    what: format!("the loss became {value}"),
-                    epoch,
-                    step,
-                    saved: Checkpoint::exists(&self.folder.last()),
-                });
-            }
-            let gradients = GradientsParams::from_grads(loss.backward(), self.network());
-            let rates = self.groups.rates(learning_rate);
-            self.network =
-                self.network.take().map(|network| self.optimizer.step(rates, network, gradients));
-
-            let running = &mut self.state.progress.running;
-            running.loss_sum += f64::from(value) * batch.labels.len() as f64;
-            running.right += scores
-                .chunks_exact(classes)
-                .zip(&batch.labels)
-                .filter(|&(row, &label)| kiln_metrics::best(row) == Some(label))
-                .count();
-            running.seen += batch.labels.len();
-        }
-        let progress = &mut self.state.progress;
-        progress.running.skipped += batch.skipped.len();
-        progress.steps += 1;
-        progress.steps_in_epoch += 1;
-        Ok(())
-    }
-
     fn validate(
         &self,
+        parts: &Parts,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Measure>, Error> {
+        let network = self.average.clone().unwrap_or_else(|| self.network().valid());
+        self.measure(&network, parts, observer)
+    }
+
+    /// What the weights themselves reach where validation is that of their average.
+    fn validate_raw(
+        &self,
+        parts: &Parts,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<f64>, Error> {
+        if self.average.is_none() {
+            return Ok(None);
+        }
+        let raw = self.measure(&self.network().valid(), parts, observer)?;
+        Ok(raw.map(|raw| raw.totals.top1()))
+    }
+
+    fn measure(
+        &self,
+        network: &N,
         parts: &Parts,
         observer: &mut dyn Observer,
     ) -> Result<Option<Measure>, Error> {
@@ -289,11 +286,13 @@ impl<'a, N: Classifier> Run<'a, N> {
         let how = How {
             preprocess: &self.recipe.preprocess,
             classes: self.state.classes.len(),
-            batch: self.recipe.batch_size,
+            // What goes through in training fits here too.
+            batch: self.recipe.batch_size.div_ceil(self.recipe.accumulate),
             on_error: self.recipe.loader.on_error,
+            mirrored: false,
         };
-        let (network, device) = (self.network().valid(), self.device.clone().inner());
-        measure::measure(&network, part.clone(), &how, &device, observer).map(Some)
+        let device = self.device.clone().inner();
+        measure::measure(network, part.clone(), &how, &device, observer).map(Some)
     }
 
     /// Writes down what the epoch gave: history, checkpoints, `results.csv`.
@@ -301,6 +300,7 @@ impl<'a, N: Classifier> Run<'a, N> {
         &mut self,
         trained: Running,
         validation: Option<&Measure>,
+        raw_top1: Option<f64>,
         learning_rate: f64,
         seconds: f64,
     ) -> Result<(), Error> {
@@ -326,10 +326,12 @@ impl<'a, N: Classifier> Run<'a, N> {
             train_top1: trained.right as f64 / seen,
             validation_loss: validation.map(|measure| measure.totals.loss()),
             validation_top1: top1,
+            raw_top1,
             learning_rate,
             images_per_second: trained.seen as f64 / trained.seconds,
             seconds,
             skipped: trained.skipped + validation.map_or(0, |measure| measure.skipped),
+            memory: machine::peak_memory(),
             best,
         });
         if best {
@@ -369,6 +371,7 @@ impl<'a, N: Classifier> Run<'a, N> {
         Checkpoint {
             state: self.state.clone(),
             model: weights::to_bytes(self.network()),
+            average: self.average.as_ref().map(weights::to_bytes),
             optimizer: optimizer.map(|bytes| bytes.to_vec()),
         }
         .write(folder)

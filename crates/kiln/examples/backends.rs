@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         network = load_exact(network, start, &[])?;
     }
 
-    let (scores, loss) = network.loss(images(&device), targets(&device), 0.0);
+    let (scores, loss) =
+        network.loss(images(&device), targets(&device).into(), &Objective::default());
     let mut numbers = BTreeMap::new();
     numbers.insert("loss".to_owned(), loss.clone().into_data());
     numbers.insert("scores".to_owned(), scores.into_data());

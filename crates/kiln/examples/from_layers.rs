@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for batch in training.epoch(epoch, 0) {
             let batch = batch?;
             let (images, labels) = (batch.images(&device), batch.labels(&device));
-            let (_, loss) = network.loss(images, labels, 0.0);
+            let (_, loss) = network.loss(images, labels.into(), &Objective::default());
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(4e-3, network, gradients);
         }

@@ -38,7 +38,7 @@ fn step(weights: &[u8], device: &Device) -> Result<Vec<f32>, Box<dyn std::error:
     let values: Vec<f32> = (0..4 * 784).map(|at| (at as f32 * 0.37).sin()).collect();
     let images = Tensor::<4>::from_data(TensorData::new(values, [4, 1, 28, 28]), &device);
     let labels = Tensor::<1, Int>::from_data([3, 1, 4, 1], &device);
-    let (_, loss) = network.loss(images.clone(), labels, 0.0);
+    let (_, loss) = network.loss(images.clone(), labels.into(), &Objective::default());
     let gradients = GradientsParams::from_grads(loss.backward(), &network);
     let network = SgdConfig::new().init().step(0.1, network, gradients);
 

@@ -82,7 +82,9 @@ pub mod prelude {
         MaxPoolConfig, Norm, TrainableSubsample, TrainableSubsampleConfig, global_avg_pool,
     };
     pub use crate::models::lenet5::{LeNet5, LeNet5Config};
-    pub use crate::models::{Classifier, Entry, Options, Registry, Task, Zoo, summarize};
+    pub use crate::models::{
+        Classifier, Entry, Objective, Options, Registry, Targets, Task, Zoo, summarize,
+    };
     pub use crate::train::{
         Event, Job, Observer, Outcome, Prediction, Recipe, Silent, Stopped, Subject, evaluate,
         predict, train,

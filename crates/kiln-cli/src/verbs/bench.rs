@@ -10,7 +10,7 @@ use kiln::burn::optim::momentum::MomentumConfig;
 use kiln::burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use kiln::burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::data::Random;
-use kiln::models::{Classifier, Registry, Zoo};
+use kiln::models::{Classifier, Objective, Registry, Targets, Zoo};
 use kiln::train::{Recipe, Use};
 use serde_json::{Value, json};
 
@@ -234,10 +234,11 @@ impl Bench {
     ) -> Vec<Duration> {
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
         let mut optimizer: ModuleOptimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
-        let targets = Tensor::<1, Int>::zeros([self.batch], device);
+        let targets = Targets::Classes(Tensor::<1, Int>::zeros([self.batch], device));
+        let objective = Objective::default();
         let mut once = || {
             let start = Instant::now();
-            let (_, loss) = network.loss(images.clone(), targets.clone(), 0.0);
+            let (_, loss) = network.loss(images.clone(), targets.clone(), &objective);
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(RATE, network.clone(), gradients);
             // An optimizer step returns before a GPU has done it.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kiln::models::Zoo;
 use kiln::train::{Subject, Use, Weights, run_of};
+use serde_json::json;
 
 use crate::device::On;
 use crate::errors::Verb;
@@ -29,8 +30,9 @@ Images go through the network as many at a time as in the run's training, else 3
 changes it. A file of weights doesn't say how its images were normalized: a note tells what is taken.
 
 JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run,
-checkpoint, skipped, confusion}; `source` is a folder or `embedded sample`, `confusion` has a row
-per true and a column per predicted class.";
+checkpoint, skipped, confusion, calibration_error, roc_auc, average_precision, classes}; `source` is a folder or `embedded sample`, `confusion` has a row
+per true and a column per predicted class; the areas are those of two classes' confidence in the
+second, and null for others; `classes` has {name, images, precision, recall, f1} of each.";
 
 /// Measure a network on a split of its data set
 #[derive(Args, Debug)]
@@ -54,6 +56,9 @@ pub struct Eval {
     split: String,
     #[command(flatten)]
     device: On,
+    /// Look at the mirror image of each image too, and take the mean of both
+    #[arg(long)]
+    mirrored: bool,
     /// Change an option of a model, preprocess.KEY or class_order for its weights,
     /// or batch_size; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -75,6 +80,7 @@ impl Eval {
         let mut progress = Progress::new(output, opened.words());
         let mut ready = subject.load(&Zoo, &opened.device)?;
         ready.batch = settings.batch.unwrap_or(ready.batch);
+        ready.mirrored = self.mirrored;
         let splits = ready.splits(&Zoo, self.dataset.as_deref(), self.data.as_deref())?;
         if let Some(part) = splits.get(&self.split) {
             let images = ready.input(part.len().max(1));
@@ -89,6 +95,19 @@ impl Eval {
         object["run"] = checkpoint.and_then(run_of).map(|run| run.display().to_string()).into();
         let confusion = &evaluation.confusion;
         object["confusion"] = (0..confusion.classes()).map(|class| confusion.row(class)).collect();
+        let name = |class: usize| {
+            evaluation.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
+        };
+        let row = |class: usize| {
+            json!({
+                "name": name(class),
+                "images": confusion.support(class),
+                "precision": confusion.precision(class),
+                "recall": confusion.recall(class),
+                "f1": confusion.f1(class),
+            })
+        };
+        object["classes"] = (0..confusion.classes()).map(row).collect();
         object["checkpoint"] = checkpoint.map(|folder| folder.display().to_string()).into();
         output.result(&object, |to| {
             write_evaluation(&evaluation, to)?;
@@ -106,7 +125,7 @@ impl Eval {
             ]);
             for class in 0..confusion.classes() {
                 table.row([
-                    evaluation.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
+                    name(class),
                     confusion.support(class).to_string(),
                     percent(confusion.precision(class)),
                     percent(confusion.recall(class)),

@@ -239,6 +239,11 @@ pub fn write_evaluation(evaluation: &Evaluation, to: &mut dyn Write) -> io::Resu
     writeln!(to, "top-1       {}", percent(evaluation.top1))?;
     writeln!(to, "top-5       {}", percent(evaluation.top5))?;
     writeln!(to, "loss        {:.4}", evaluation.loss)?;
+    writeln!(to, "calibration {} off", percent(evaluation.calibration.error()))?;
+    if let Some(curve) = &evaluation.separation {
+        let (roc, precision) = (curve.roc_auc(), curve.average_precision());
+        writeln!(to, "ROC area    {roc:.4}, average precision {precision:.4}")?;
+    }
     let name = |class: usize| evaluation.classes.get(class).map_or("?", String::as_str);
     let mistakes: Vec<String> = evaluation
         .confusion

@@ -38,8 +38,9 @@ metrics. With --seeds, metrics are means, `spread` holds their standard deviatio
 holds each seed's own object; `seconds` is the sum. The same object stands in summary.json, and a
 line per seed in summary.csv, in the folder that holds the runs.
 --dry-run: {run, seeds, model, dataset, parameters, input, samples: {train, validation, test}, epochs,
-steps_per_epoch, learning_rates, stages: [{first, last, learning, frozen}], parameter_bytes,
-activation_bytes, recipe}; a stage has its epochs, the numbers that learn and the frozen groups";
+steps_per_epoch, learning_rates, curve, shapes, stages: [{first, last, learning, frozen}],
+parameter_bytes, activation_bytes, recipe}; a stage has its epochs, the numbers that learn and the
+frozen groups; `curve` has the learning rate at steps evenly over the run, `shapes` the layers";
 
 /// Train a network, measure it, and write a report
 #[derive(Args, Debug)]

@@ -76,6 +76,7 @@ fn every_verb_has_help_with_examples() {
     let verbs = [
         "train",
         "eval",
+        "compare",
         "predict",
         "forward",
         "summary",

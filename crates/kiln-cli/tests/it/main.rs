@@ -1,6 +1,7 @@
 //! The binary from outside: what it prints, what it writes, how it ends.
 
 mod bench;
+mod compare;
 mod convert;
 mod data;
 mod errors;

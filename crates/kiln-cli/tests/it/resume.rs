@@ -1,7 +1,10 @@
 //! `kiln train --resume`: what can't be continued, and what is done already.
 
-use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use crate::{json, kiln, short_run, text};
 
@@ -107,4 +110,102 @@ fn a_finished_run_says_that_it_is() {
     assert!(output.status.success(), "{shown}");
     assert!(shown.contains("finished already") && !shown.contains("epoch  "), "{shown}");
     assert!(shown.lines().all(|line| line.trim_end() == line), "{shown:?}");
+}
+
+/// Options of a run in which everything that a checkpoint restores plays a part.
+const WHOLE: [&str; 13] = [
+    "--epochs",
+    "4",
+    "--set",
+    "fraction=0.3",
+    "--set",
+    "ema.decay=0.9",
+    "--set",
+    "optimizer.name=adamw",
+    "--set",
+    "optimizer.learning_rate=2e-3",
+    "--set",
+    "augment.shift=2",
+    "--quiet",
+];
+
+/// `kiln` that begins the run in `out` or goes on with it.
+fn begun_or_resumed(out: &Path) -> Command {
+    if out.join("recipe.toml").exists() {
+        return kiln(["train", "--resume", text(out), "--quiet"]);
+    }
+    let mut command = kiln(["train", "lenet5", "--out", text(out)]);
+    command.args(WHOLE);
+    command
+}
+
+/// The network and its average in the last checkpoint of a run.
+fn last(run: &Path) -> [Vec<u8>; 2] {
+    ["model.safetensors", "ema.safetensors"]
+        .map(|file| fs::read(run.join("checkpoints/last").join(file)).unwrap())
+}
+
+/// `KILN_KILLS=100` makes it as thorough as one likes.
+#[test]
+fn a_run_killed_at_random_moments_ends_with_the_weights_of_an_undisturbed_one() {
+    let kills = env::var("KILN_KILLS").map_or(4, |kills| kills.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let start = Instant::now();
+    assert!(begun_or_resumed(&whole).output().unwrap().status.success());
+    let took = start.elapsed();
+    let expected = last(&whole);
+
+    let mut moment = 1_u64;
+    let mut killed = 0;
+    for round in 0.. {
+        let run = folder.path().join(round.to_string());
+        loop {
+            let mut child = begun_or_resumed(&run).stdout(Stdio::null()).spawn().unwrap();
+            if killed < kills {
+                // Knuth's generator, so that a failure can be repeated.
+                moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                sleep(took.mul_f64((moment >> 40) as f64 / f64::from(1 << 24)));
+                child.kill().unwrap();
+            }
+            let status = child.wait().unwrap();
+            if status.success() {
+                break;
+            }
+            assert_eq!(status.code(), None, "it ended by itself, after {killed} kills");
+            killed += 1;
+        }
+        assert!(last(&run) == expected, "weights differ after {killed} kills");
+        if killed >= kills {
+            break;
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_takes_no_more_ends_a_run_and_leaves_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, run] = ["whole", "run"].map(|name| folder.path().join(name));
+    assert!(begun_or_resumed(&whole).output().unwrap().status.success());
+    let mut child = begun_or_resumed(&run).stdout(Stdio::null()).spawn().unwrap();
+    while !run.join("results.csv").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it has four epochs");
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = last(&run);
+
+    // No file may have more than 32 blocks; the network has more.
+    let limited = "trap '' XFSZ; ulimit -f 32; exec \"$0\" train --resume \"$1\"";
+    let binary = env!("CARGO_BIN_EXE_kiln");
+    let output = Command::new("sh").args(["-c", limited, binary, text(&run)]).output().unwrap();
+
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(".new/") && errors.contains("File too large"), "{errors}");
+    assert!(last(&run) == before, "the last checkpoint is intact");
+    assert!(begun_or_resumed(&run).output().unwrap().status.success());
+    assert!(last(&run) == last(&whole), "and the run goes on from it");
 }

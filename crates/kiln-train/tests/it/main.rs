@@ -3,6 +3,7 @@
 
 mod known;
 mod real;
+mod step;
 mod transfer;
 
 use std::fs;

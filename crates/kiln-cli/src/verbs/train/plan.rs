@@ -26,6 +26,8 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
         "epochs": recipe.epochs,
         "steps_per_epoch": plan.steps_per_epoch,
         "learning_rates": plan.rates,
+        "curve": plan.curve,
+        "shapes": plan.shapes,
         "stages": plan.stages.iter().map(|stage| json!({
             "first": stage.first,
             "last": stage.last,
@@ -71,10 +73,12 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
             ),
             ("learns", stages.join("\n        ")),
             ("batch", shape(&plan.input)),
+            ("shapes", shapes(plan)),
             (
                 "rate",
                 rates.map_or(String::new(), |(first, last)| {
-                    format!("{first:.2e} in the first epoch, {last:.2e} in the last")
+                    let ends = format!("{first:.2e} in the first epoch, {last:.2e} in the last");
+                    [vec![ends], drawn(&plan.curve)].concat().join("\n        ")
                 }),
             ),
             (
@@ -92,4 +96,47 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
         }
         writeln!(to, "\n{FAINT}{}{FAINT:#}", recipe.to_toml().trim_end())
     })
+}
+
+/// Lines of a drawing of the learning rate.
+const HEIGHT: usize = 4;
+
+/// A curve from 0 to its highest value, in blocks, from the top.
+fn drawn(curve: &[f64]) -> Vec<String> {
+    const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let highest = curve.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let row = |line: usize| {
+        let filled = |value: &f64| {
+            // Eighths of a line. What is above nothing at all is seen.
+            let eighths = (value / highest * (HEIGHT * 8) as f64).ceil() as usize;
+            BLOCKS[eighths.saturating_sub(8 * (HEIGHT - 1 - line)).min(8)]
+        };
+        let text: String = curve.iter().map(filled).collect();
+        text.trim_end().to_owned()
+    };
+    (0..HEIGHT).map(row).collect()
+}
+
+/// The shapes on the way through the network, each named once.
+fn shapes(plan: &Plan) -> String {
+    let mut all: Vec<String> = plan
+        .shapes
+        .iter()
+        .filter(|(_, output)| !output.is_empty())
+        .map(|(_, output)| shape(output))
+        .collect();
+    all.dedup();
+    all.insert(0, shape(&plan.input[1..]));
+    all.join(" → ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_is_drawn_to_its_highest_value() {
+        let drawn = drawn(&[0.0, 1e-9, 0.5, 1.0, 0.75]);
+        assert_eq!(drawn, ["   █", "   ██", "  ███", " ▁███"]);
+    }
 }
