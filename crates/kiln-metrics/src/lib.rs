@@ -7,6 +7,8 @@
 //! - [`Confusion`] counts truth against prediction, and gives precision, recall and F1 of each class.
 //! - [`Calibration`] is how far confidence and accuracy are apart; [`Separation`] has the ROC and precision-recall curves of
 //!   two classes.
+//! - [`BoundingBox`] and its overlaps; [`suppress`] keeps the best of boxes that mean the same object.
+//! - [`Detections`] gathers what a detector found, and measures it as Pascal VOC and COCO do.
 //! - [`Spread`] is mean and standard deviation over repeated runs.
 //! - [`softmax`] turns scores into confidences, and [`ranking`] orders classes by score.
 //!
@@ -20,15 +22,23 @@
 //! ```
 
 mod binary;
+mod boxes;
 mod calibration;
 mod classification;
 mod confusion;
+mod detection;
 mod scores;
 mod spread;
+mod suppression;
 
 pub use binary::{Operating, Separation};
+pub use boxes::BoundingBox;
 pub use calibration::{Bin, Calibration};
 pub use classification::Classification;
 pub use confusion::Confusion;
+pub use detection::{
+    Coco, CocoConfig, Detection, Detections, Point, Points, Size, Truth, Voc, VocClass, VocConfig,
+};
 pub use scores::{best, rank, ranking, softmax};
 pub use spread::Spread;
+pub use suppression::{Decay, suppress, suppress_grouped, suppress_softly};

@@ -1,0 +1,4 @@
+//! The measures of detection against torchvision, pycocotools and published figures.
+
+mod golden;
+mod published;
