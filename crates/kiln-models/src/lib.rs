@@ -23,6 +23,7 @@ pub mod cnn;
 mod convolutional;
 pub mod darknet;
 pub mod darknet53;
+pub mod darknet_cfg;
 mod error;
 mod feature;
 pub mod googlenet;
@@ -40,6 +41,7 @@ mod summary;
 pub mod vgg;
 pub mod weights;
 pub mod xception;
+pub mod yolo;
 mod zoo;
 
 pub use classifier::Classifier;

@@ -7,6 +7,7 @@
 //! other way.
 
 mod apply;
+pub mod darknet;
 pub mod keys;
 mod pickle;
 mod pretrained;

@@ -2,6 +2,7 @@
 
 mod cifar;
 mod darknet;
+mod yolo_fastest;
 
 use std::path::PathBuf;
 
