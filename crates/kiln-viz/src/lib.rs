@@ -19,6 +19,7 @@
 //! ```
 
 mod axis;
+mod boxes;
 mod canvas;
 mod confusion;
 mod curves;
@@ -33,6 +34,7 @@ mod theme;
 mod tiles;
 pub mod units;
 
+pub use boxes::{Labelled, class_colour, draw_boxes};
 pub use confusion::confusion;
 pub use curves::{Chart, Mark, Series, Values};
 pub use error::Error;

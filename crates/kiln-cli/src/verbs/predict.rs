@@ -1,5 +1,6 @@
 //! `kiln predict`: what a network sees in image files.
 
+mod detect;
 mod folder;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict lenet5 --weights lenet5.safetensors 7.png
   kiln predict lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1] 7.png
   kiln predict resnet50 --weights pretrained photo.jpg
+  kiln predict yolo.cfg --weights yolo.weights --names coco.names street.jpg --out seen
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
 training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
@@ -43,6 +45,12 @@ to get them from.
 predictions.png shows the images, predictions-1.png, -2.png and so on where they are more than 60.
 Those of an earlier call are replaced with --force only.
 
+A detector of darknet is named by its .cfg: its boxes are drawn into copies of the images below --out, with
+detections.json, coco.json (image_id counts the images from 1, category_id the classes) and a .txt for
+each image: class, middle, width and height as parts of the image, score. Images are stretched to the
+network's input. Its JSON: {images: [{path, width, height, detections: [{class, name, score, box}]}],
+errors: [{path, error}]}, the box as left, top, right and bottom in pixels.
+
 JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
 and hint where an image could not be read";
 
@@ -50,13 +58,13 @@ and hint where an image could not be read";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Predict {
-    /// A checkpoint, a run folder, or a model's name with --weights
-    #[arg(value_name = "CHECKPOINT|MODEL")]
+    /// A checkpoint, a run folder, or a model's name or a darknet .cfg with --weights
+    #[arg(value_name = "CHECKPOINT|MODEL|CFG")]
     subject: String,
     /// Images, folders or patterns
     #[arg(value_name = "IMAGE|DIR|GLOB", required = true)]
     images: Vec<String>,
-    /// Weights for a model: safetensors or PyTorch, or the published ones
+    /// Weights for a model: safetensors or PyTorch, or the published ones; darknet's for a .cfg
     #[arg(long, value_name = "FILE|pretrained")]
     weights: Option<PathBuf>,
     /// Show the K likeliest classes
@@ -68,6 +76,9 @@ pub struct Predict {
     /// Detectors only: boxes that overlap more than this are one object
     #[arg(long, value_name = "IOU", value_parser = parse_fraction)]
     iou: Option<f64>,
+    /// Detectors only: a file with the name of a class per line
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
     /// Also write predictions.csv, predictions.json and contact sheets here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -87,12 +98,15 @@ type Seen = (PathBuf, Result<Vec<Prediction>, String>);
 impl Predict {
     /// Predicts and prints.
     pub fn run(self, output: Output) -> Verb {
+        if detect::is_cfg(&self.subject) {
+            return detect::run(&self, output);
+        }
         if self.weights.is_none() && is_model(&self.subject) {
             return Err(Failure::usage(format!("{} needs weights", self.subject))
                 .hint("add --weights FILE, or name a run folder or a checkpoint"));
         }
-        if self.iou.is_some() {
-            output::note("--iou is for detectors; a classifier draws no boxes");
+        if self.iou.is_some() || self.names.is_some() {
+            output::note("--iou and --names are for detectors; a classifier draws no boxes");
         }
         let files = expand(&self.images)?;
         let settings = Settings::parse(&self.set)?;

@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod convert;
 mod data;
+mod detect;
 mod errors;
 mod folders;
 mod forward;

@@ -1,0 +1,82 @@
+//! `kiln predict` of a darknet detector.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{json, keys, text};
+
+/// A detector that sees the same box of the class `b` in every image: half as wide and high, in the middle. Its weights are
+/// zero but for the biases.
+fn detector(folder: &Path) -> [PathBuf; 3] {
+    let [cfg, weights, names] = ["box.cfg", "box.weights", "box.names"].map(|n| folder.join(n));
+    let layers = "[avgpool]\n[convolutional]\nfilters=7\nsize=1\nactivation=linear\n";
+    let head = "[yolo]\nmask=0\nanchors=4,4\nclasses=2\nnum=1\n";
+    fs::write(&cfg, format!("[net]\nwidth=8\nheight=8\nchannels=3\n{layers}{head}")).unwrap();
+    let mut bytes: Vec<u8> = [0_i32, 2, 5].iter().flat_map(|part| part.to_le_bytes()).collect();
+    bytes.extend(0_u64.to_le_bytes());
+    let biases = [0.0_f32, 0.0, 0.0, 0.0, 10.0, -10.0, 10.0];
+    bytes.extend(biases.iter().chain(&[0.0; 21]).flat_map(|value| value.to_le_bytes()));
+    fs::write(&weights, bytes).unwrap();
+    fs::write(&names, "a\nb\n").unwrap();
+    [cfg, weights, names]
+}
+
+#[test]
+fn detected_boxes_are_printed_drawn_and_written_in_three_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let [cfg, weights, names] = detector(folder.path());
+    let photo = folder.path().join("photo.png");
+    image::RgbImage::from_pixel(400, 200, image::Rgb([90; 3])).save(&photo).unwrap();
+    let out = folder.path().join("seen");
+    let call = ["predict", text(&cfg), "--weights", text(&weights), "--names", text(&names)];
+    let call = [&call[..], &[text(&photo), "--out", text(&out)]].concat();
+
+    let object = json(0, call.clone());
+
+    assert_eq!(keys(&object), ["errors", "images"]);
+    let seen = &object["images"][0];
+    assert_eq!((&seen["width"], &seen["height"]), (&400.into(), &200.into()));
+    assert_eq!(seen["detections"].as_array().unwrap().len(), 1);
+    let one = &seen["detections"][0];
+    assert_eq!((&one["name"], &one["class"]), (&"b".into(), &1.into()));
+    assert!(one["score"].as_f64().unwrap() > 0.99);
+    let sides = |value: &serde_json::Value| {
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap().round()).collect::<Vec<_>>()
+    };
+    assert_eq!(sides(&one["box"]), [100.0, 50.0, 300.0, 150.0]);
+
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let coco: serde_json::Value = serde_json::from_str(&read("coco.json")).unwrap();
+    assert_eq!((&coco[0]["image_id"], &coco[0]["category_id"]), (&1.into(), &2.into()));
+    assert_eq!(sides(&coco[0]["bbox"]), [100.0, 50.0, 200.0, 100.0]);
+    assert!(read("photo.txt").starts_with("1 0.500000 0.500000 0.500000 0.500000 0.99"));
+    let drawn = image::open(out.join("photo.png")).unwrap().into_rgb8();
+    assert_eq!(drawn.dimensions(), (400, 200));
+    // The right edge, and a place inside that nothing is drawn on.
+    assert_ne!(*drawn.get_pixel(299, 100), image::Rgb([90; 3]));
+    assert_eq!(*drawn.get_pixel(200, 100), image::Rgb([90; 3]));
+
+    json(2, call.clone()); // nothing is overwritten unasked
+    json(0, [&call[..], &["--force"]].concat());
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let [cfg, weights, names] = detector(folder.path());
+    let error = |arguments: &[&str]| {
+        let object = json(2, [&["predict", text(&cfg)], arguments, &["a.png"]].concat());
+        object["error"].as_str().unwrap().to_owned()
+    };
+    assert!(error(&[]).contains("needs weights"));
+    fs::write(&names, "a\n").unwrap();
+    let message = error(&["--weights", text(&weights), "--names", text(&names)]);
+    assert!(message.contains("names 1 classes, and the network has 2"), "{message}");
+
+    fs::write(&weights, [0; 30]).unwrap();
+    let object = json(1, ["predict", text(&cfg), "--weights", text(&weights), "a.png"]);
+    assert!(object["error"].as_str().unwrap().contains("box.weights"), "{object}");
+    fs::write(&cfg, "[net]\nwidth=8\nheight=8\n[what]\n").unwrap();
+    let object = json(1, ["predict", text(&cfg), "--weights", text(&weights), "a.png"]);
+    assert!(object["error"].as_str().unwrap().contains("line 4: [what]"), "{object}");
+}
