@@ -22,7 +22,7 @@ pub(crate) use built_in::BuiltIn;
 pub struct Info {
     /// Its name, as in recipes and on the command line.
     pub name: String,
-    /// `classification`, and later other tasks.
+    /// `classification`, or what else it is for.
     pub task: String,
     /// Names of the classes, by number; none where the folders of a user name them.
     pub classes: Vec<String>,
@@ -42,6 +42,14 @@ pub struct Info {
     pub fetchable: bool,
     /// How its images are usually prepared.
     pub preprocess: Preprocess,
+}
+
+impl Info {
+    /// Whether it holds images with marked objects, which [`open_scenes`](crate::open_scenes) opens, and not images with one
+    /// class each.
+    pub fn has_scenes(&self) -> bool {
+        self.task != "classification"
+    }
 }
 
 /// A data set, opened.
@@ -114,11 +122,15 @@ pub fn info(name: &str) -> Result<Info, Error> {
 /// # Errors
 ///
 /// [`Error::UnknownDataset`] with the nearest known name; [`Error::NoSample`] without a folder where no sample is
-/// embedded; [`Error::NoFolder`] for a folder that isn't there; [`Error::MissingFile`] with the file and the folder; [`Error::Folders`] for a folder of images with another
+/// embedded; [`Error::Task`] for a set of [scenes](crate::scenes); [`Error::NoFolder`] for a folder that isn't there; [`Error::MissingFile`] with the file and the folder; [`Error::Folders`] for a folder of images with another
 /// layout; [`Error::Malformed`] for a damaged file.
 pub fn open(name: &str, data: Option<&Path>) -> Result<Splits, Error> {
     let built_in = find(name)?;
     let manifest = &built_in.manifest;
+    if manifest.format == Format::DigitScenes {
+        let (name, task) = (manifest.name.clone(), manifest.task.clone());
+        return Err(Error::Task { name, task, wanted: "images with one class each" });
+    }
     let parts = match data {
         // CIFAR's archive is read as it is.
         Some(data) if !(data.is_dir() || manifest.format == Format::Cifar && data.exists()) => {
@@ -128,7 +140,7 @@ pub fn open(name: &str, data: Option<&Path>) -> Result<Splits, Error> {
         Some(data) => match manifest.format {
             Format::Idx => idx_files::open(manifest, data),
             Format::Cifar => cifar::open(manifest, data),
-            Format::Folders => folders::open(manifest, data),
+            Format::Folders | Format::DigitScenes => folders::open(manifest, data),
         }?,
         None if built_in.sample.is_empty() => {
             let (name, fetchable) = (manifest.name.clone(), manifest.is_fetchable());
@@ -163,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_listed_has_its_papers() {
         for info in list() {
-            assert_eq!(info.task, "classification");
+            assert_eq!(info.has_scenes(), info.name == "digit-scenes");
             assert_eq!(info.embedded, !info.sample.is_empty(), "{}", info.name);
             let texts = [&info.summary, &info.licence, &info.homepage];
             assert!(texts.iter().all(|text| !text.is_empty()), "{}", info.name);
@@ -172,12 +184,13 @@ mod tests {
         let count = |name: &str| info(name).unwrap().classes.len();
         let counts = ["mnist", "fashion-mnist", "cifar10", "imagenet", "clothing", "folders"];
         assert_eq!(counts.map(count), [10, 10, 10, 1000, 10, 0]);
+        assert_eq!(count("digit-scenes"), 10);
         assert_eq!(list()[0].name, "mnist", "the set of the first command comes first");
     }
 
     #[test]
     fn an_embedded_sample_has_the_listed_size() {
-        for info in list().into_iter().filter(|info| info.embedded) {
+        for info in list().into_iter().filter(|info| info.embedded && !info.has_scenes()) {
             let splits = open(&info.name, None).unwrap();
             assert_eq!((&splits.classes, &splits.preprocess), (&info.classes, &info.preprocess));
             assert_eq!(splits.train.len(), info.sample["train"]);
@@ -209,7 +222,8 @@ mod tests {
     #[test]
     fn an_unknown_name_gets_the_nearest_known_one() {
         let message = |name| open(name, None).err().unwrap().to_string();
-        let known = "known: mnist, fashion-mnist, cifar10, imagenet, clothing, folders";
+        let known =
+            "known: mnist, fashion-mnist, cifar10, imagenet, clothing, folders, digit-scenes";
         let expected = format!("unknown dataset `mnst`; {known}; did you mean `mnist`?");
         assert_eq!(message("mnst"), expected);
         assert_eq!(message("voc"), format!("unknown dataset `voc`; {known}"));

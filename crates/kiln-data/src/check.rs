@@ -1,11 +1,17 @@
 //! Reads every sample of a data set and says what is there: counts, sizes, unreadable samples, duplicates.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, available_parallelism};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Dataset, Error, Pixels, Skipped, Splits};
+use crate::epoch::panic_message;
+use crate::{Dataset, Error, Pixels, Sample, SceneSplits, Scenes, Skipped, Splits};
 
 /// What a data set was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +35,10 @@ pub struct SplitReport {
     pub name: String,
     /// All samples, those that cannot be read included.
     pub samples: usize,
-    /// Samples of each class, by number.
+    /// Objects marked in them, where those are what has a class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<usize>,
+    /// Samples of each class, by number, or objects.
     pub per_class: Vec<usize>,
     /// Samples of each size, such as `28×28×1` (width, height, channels).
     pub sizes: BTreeMap<String, usize>,
@@ -60,75 +69,180 @@ impl Report {
 
 /// Reads every sample of `splits`; `progress` hears how many of how many are done.
 pub fn check(splits: &Splits, progress: &mut dyn FnMut(usize, usize)) -> Report {
-    let parts: Vec<_> = splits.parts().collect();
-    let total = parts.iter().map(|(_, dataset)| dataset.len()).sum();
-    let mut done = 0;
-    // The first sample with each hash: which split, which sample, which label.
-    let mut known: HashMap<[u8; 32], (usize, usize, usize)> = HashMap::new();
-    let mut duplicates = Vec::new();
-
-    let reports = parts.iter().enumerate().map(|(part, (name, dataset))| {
-        let mut report = SplitReport::new(name, dataset.len(), splits.classes.len());
-        for index in 0..dataset.len() {
-            let checked = report.add(&***dataset, index);
-            done += 1;
-            progress(done, total);
-            let Some((hash, label)) = checked else { continue };
-            match known.get(&hash) {
-                None => {
-                    known.insert(hash, (part, index, label));
-                }
-                Some(&(first, _, _)) if first == part => report.repeated += 1,
-                Some(&(first, at, other)) => duplicates.push(Duplicate {
-                    first: parts[first].1.name(at),
-                    second: dataset.name(index),
-                    same_label: label == other,
-                }),
-            }
-        }
-        report
-    });
-    let reports = reports.collect();
-    let (name, source, classes) =
-        (splits.name.clone(), splits.source.clone(), splits.classes.clone());
-    Report { name, source, classes, splits: reports, duplicates }
+    let Splits { name, source, classes, .. } = splits;
+    let head = [name, source];
+    survey(head, classes, splits.parts().map(|(name, part)| (name, Images(&**part))), progress)
 }
 
-impl SplitReport {
-    fn new(name: &str, samples: usize, classes: usize) -> Self {
-        Self {
-            name: name.into(),
-            samples,
-            per_class: vec![0; classes],
+/// Reads every scene of `splits`; `progress` hears how many of how many are done.
+pub fn check_scenes(splits: &SceneSplits, progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let SceneSplits { name, source, classes, .. } = splits;
+    let head = [name, source];
+    survey(head, classes, splits.parts().map(|(name, part)| (name, Marked(&**part))), progress)
+}
+
+/// A part of a data set, as far as a check knows it.
+trait Part: Sync {
+    /// Whether an image holds several objects.
+    const OBJECTS: bool;
+    fn len(&self) -> usize;
+    fn name(&self, index: usize) -> String;
+    /// An image and the classes of what is in it.
+    fn read(&self, index: usize) -> Result<(Pixels, Vec<usize>), Error>;
+}
+
+struct Images<'a>(&'a dyn Dataset);
+
+impl Part for Images<'_> {
+    const OBJECTS: bool = false;
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+    fn read(&self, index: usize) -> Result<(Pixels, Vec<usize>), Error> {
+        let Sample { pixels, label } = self.0.sample(index)?;
+        pixels.fault().map_or(Ok(()), |fault| Err(Error::sample(self.name(index), fault)))?;
+        Ok((pixels, vec![label]))
+    }
+}
+
+struct Marked<'a>(&'a dyn Scenes);
+
+impl Part for Marked<'_> {
+    const OBJECTS: bool = true;
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+    fn read(&self, index: usize) -> Result<(Pixels, Vec<usize>), Error> {
+        let scene = self.0.scene(index)?;
+        scene.fault().map_or(Ok(()), |fault| Err(Error::sample(self.name(index), fault)))?;
+        let labels = scene.objects.iter().map(|object| object.label).collect();
+        Ok((scene.pixels, labels))
+    }
+}
+
+/// What is kept of an image that was read.
+struct Seen {
+    size: String,
+    hash: [u8; 32],
+    labels: Vec<usize>,
+}
+
+/// Images that are read before what was found is looked at; no more than one for each thread is in memory.
+const BLOCK: usize = 64;
+
+fn survey<'a, P: Part>(
+    [name, source]: [&String; 2],
+    classes: &[String],
+    parts: impl Iterator<Item = (&'a str, P)>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Report {
+    let parts: Vec<(&str, P)> = parts.collect();
+    let total = parts.iter().map(|(_, part)| part.len()).sum();
+    let mut done = 0;
+    // The first sample with each hash: which split, which sample, which classes.
+    let mut known: HashMap<[u8; 32], (usize, usize, Vec<usize>)> = HashMap::new();
+    let mut duplicates = Vec::new();
+    let mut splits = Vec::with_capacity(parts.len());
+    for (number, (split, part)) in parts.iter().enumerate() {
+        let mut report = SplitReport {
+            name: (*split).into(),
+            samples: part.len(),
+            objects: P::OBJECTS.then_some(0),
+            per_class: vec![0; classes.len()],
             sizes: BTreeMap::new(),
             unreadable: Vec::new(),
             repeated: 0,
-        }
-    }
-
-    /// Reads one sample; its hash and label, if it can be used.
-    fn add(&mut self, dataset: &dyn Dataset, index: usize) -> Option<([u8; 32], usize)> {
-        let classes = self.per_class.len();
-        let checked = dataset.sample(index).and_then(|sample| {
-            let refuse = |reason| Err(Error::sample(dataset.name(index), reason));
-            match sample.pixels.fault() {
-                Some(fault) => refuse(fault),
-                None if sample.label >= classes => {
-                    refuse(format!("label {} is no class of {classes}", sample.label))
+        };
+        for start in (0..part.len()).step_by(BLOCK) {
+            let block = start..part.len().min(start + BLOCK);
+            for (index, seen) in block.clone().zip(read_block(part, block, classes.len())) {
+                done += 1;
+                progress(done, total);
+                let Some(Seen { hash, labels, .. }) = report.add(seen) else { continue };
+                match known.get(&hash) {
+                    None => {
+                        known.insert(hash, (number, index, labels));
+                    }
+                    Some((first, ..)) if *first == number => report.repeated += 1,
+                    Some((first, at, others)) => duplicates.push(Duplicate {
+                        first: parts[*first].1.name(*at),
+                        second: part.name(index),
+                        same_label: labels == *others,
+                    }),
                 }
-                None => Ok(sample),
             }
-        });
-        match checked {
-            Ok(sample) => {
-                let Pixels { width, height, channels, .. } = sample.pixels;
-                *self.sizes.entry(format!("{width}×{height}×{channels}")).or_default() += 1;
-                self.per_class[sample.label] += 1;
-                Some((hash(&sample.pixels), sample.label))
+        }
+        splits.push(report);
+    }
+    let (name, source, classes) = (name.clone(), source.clone(), classes.to_vec());
+    Report { name, source, classes, splits, duplicates }
+}
+
+/// Reads images on every core; what is found has their order.
+fn read_block<P: Part>(
+    part: &P,
+    block: Range<usize>,
+    classes: usize,
+) -> Vec<Result<Seen, Skipped>> {
+    let next = AtomicUsize::new(block.start);
+    let workers = available_parallelism().map_or(1, NonZero::get).min(block.len());
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= block.end {
+                return found;
             }
-            Err(error) => {
-                let (name, reason) = (dataset.name(index), error.to_string());
-                self.unreadable.push(Skipped { name, reason });
+            found.push((index, look(part, index, classes)));
+        }
+    };
+    let mut found: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    found.sort_unstable_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, seen)| seen).collect()
+}
+
+/// Reads one image.
+fn look<P: Part>(part: &P, index: usize, classes: usize) -> Result<Seen, Skipped> {
+    let read = || {
+        let (pixels, labels) = part.read(index).map_err(|error| error.to_string())?;
+        if let Some(label) = labels.iter().find(|label| **label >= classes) {
+            let reason = format!("label {label} is no class of {classes}");
+            return Err(Error::sample(part.name(index), reason).to_string());
+        }
+        let Pixels { width, height, channels, .. } = pixels;
+        let size = format!("{width}×{height}×{channels}");
+        Ok(Seen { size, hash: hash(&pixels), labels })
+    };
+    let seen = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let (name, message) = (part.name(index), panic_message(&*panic));
+        Err(Error::Panicked { name, message }.to_string())
+    });
+    seen.map_err(|reason| Skipped { name: part.name(index), reason })
+}
+
+impl SplitReport {
+    /// Counts one image, and gives it back if it can be used.
+    fn add(&mut self, seen: Result<Seen, Skipped>) -> Option<Seen> {
+        match seen {
+            Ok(seen) => {
+                *self.sizes.entry(seen.size.clone()).or_default() += 1;
+                seen.labels.iter().for_each(|&label| self.per_class[label] += 1);
+                if let Some(objects) = &mut self.objects {
+                    *objects += seen.labels.len();
+                }
+                Some(seen)
+            }
+            Err(skipped) => {
+                self.unreadable.push(skipped);
                 None
             }
         }
@@ -147,7 +261,7 @@ fn hash(pixels: &Pixels) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Preprocess, Sample, open};
+    use crate::{Preprocess, open, open_scenes};
     use std::sync::Arc;
 
     /// One grey pixel per sample: its value and its label; `None` cannot be read.
@@ -202,6 +316,51 @@ mod tests {
             Duplicate { first: "train/1".into(), second: "test/0".into(), same_label: false };
         assert_eq!(report.duplicates, [twins]);
         assert!(!report.is_clean());
+    }
+
+    #[test]
+    fn objects_are_counted_where_they_have_the_classes() {
+        let scenes = open_scenes("digit-scenes").unwrap();
+        let part = |part| crate::DigitScenes::new(part, 70, 0).unwrap();
+        let scenes = SceneSplits {
+            train: Arc::new(part(crate::scenes::Part::Train)),
+            validation: None,
+            test: Arc::new(part(crate::scenes::Part::Test)),
+            ..scenes
+        };
+        let report = check_scenes(&scenes, &mut |_, _| ());
+        assert!(report.is_clean(), "{report:?}");
+        for split in &report.splits {
+            let objects = split.objects.unwrap();
+            assert!((8 * 70..=14 * 70).contains(&objects), "{objects}");
+            assert_eq!(split.per_class.iter().sum::<usize>(), objects);
+            assert_eq!(split.sizes, BTreeMap::from([("192×192×3".into(), 70)]));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_panics_is_one_sample_that_cannot_be_read() {
+        struct Cursed;
+        impl Dataset for Cursed {
+            fn len(&self) -> usize {
+                200
+            }
+            fn sample(&self, index: usize) -> Result<Sample, Error> {
+                assert_ne!(index, 150, "it is cursed");
+                Ok(Sample { pixels: Pixels::new(1, 1, 1, vec![index as u8])?, label: 0 })
+            }
+            fn name(&self, index: usize) -> String {
+                format!("cursed/{index}")
+            }
+            fn label(&self, _: usize) -> usize {
+                0
+            }
+        }
+        let digits = open("mnist", None).unwrap();
+        let report = check(&Splits { train: Arc::new(Cursed), ..digits }, &mut |_, _| ());
+        let [Skipped { name, reason }] = &report.splits[0].unreadable[..] else { panic!("one") };
+        assert!(name == "cursed/150" && reason.contains("cursed/150"), "{name}: {reason}");
+        assert_eq!(report.splits[0].per_class[0], 199);
     }
 
     #[test]

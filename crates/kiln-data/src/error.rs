@@ -53,6 +53,16 @@ pub enum Error {
         /// Whether it can be downloaded.
         fetchable: bool,
     },
+    /// A data set is for another task.
+    #[error("dataset `{name}` is for {task}; {wanted} are needed here")]
+    Task {
+        /// The data set.
+        name: String,
+        /// What it is for.
+        task: String,
+        /// What was asked for.
+        wanted: &'static str,
+    },
     /// A data set can't be downloaded by a program.
     #[error("dataset `{name}` can't be downloaded by kiln; see {homepage}")]
     NotFetchable {
@@ -178,6 +188,7 @@ impl Error {
             self,
             Self::UnknownDataset { .. }
                 | Self::NoSample { .. }
+                | Self::Task { .. }
                 | Self::NotFetchable { .. }
                 | Self::Setting { .. }
         )

@@ -4,7 +4,7 @@
 //!
 //! 1. A [`Dataset`] gives a [`Sample`]: 8-bit [`Pixels`] and a label. [`open`] finds the known ones, of which
 //!    some have a small real sample embedded, and folders of your own photos; [`decode`](mod@decode) reads image files;
-//!    anything else implements the trait.
+//!    anything else implements the trait. Images with boxes and masks are [`Scenes`], which [`open_scenes`] opens.
 //! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone; a [`transform`] takes boxes and masks
 //!    along.
 //! 3. [`Preprocess`] makes the numbers a network eats: channels, size, mean and deviation.
@@ -41,6 +41,7 @@ mod natural;
 pub mod preprocess;
 pub mod random;
 mod sample;
+pub mod scenes;
 mod split;
 pub mod transform;
 
@@ -53,5 +54,6 @@ pub use loader::{Loader, MAX_WORKERS};
 pub use preprocess::Preprocess;
 pub use random::Random;
 pub use sample::{Dataset, Pixels, Sample};
+pub use scenes::{DigitScenes, SceneSplits, Scenes, open_scenes};
 pub use split::{Relabelled, Subset, split_off};
 pub use transform::Augment;

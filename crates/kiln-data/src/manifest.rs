@@ -49,6 +49,8 @@ pub(crate) enum Format {
     Cifar,
     /// Image files in a folder per class, see [`crate::folders`].
     Folders,
+    /// Made on the fly, see [`crate::scenes`].
+    DigitScenes,
 }
 
 /// A file to download.

@@ -2,6 +2,7 @@
 
 mod convert;
 mod preview;
+mod scenes;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use kiln::data::Info;
-use kiln::data::check::Report;
+use kiln::data::check::{Report, SplitReport, check_scenes};
 use serde_json::{Value, json};
 
 use crate::errors::{Failure, Verb};
@@ -27,12 +28,14 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln data preview mnist                 A sheet of digits as training sees them
   kiln data convert mnist --out digits/   One PNG per digit, one folder per class
   kiln data check folders --data photos/  Your own images, in a folder per class
+  kiln data preview digit-scenes          Scenes of digits with their boxes and masks
 
 JSON:
   list     {datasets: [{name, task, classes, summary, samples, sample, licence, homepage,
            embedded, fetchable}]}
   check    {datasets: [{name, source, classes, clean, splits: [{name, samples, per_class, sizes,
-           unreadable, repeated}], duplicates}]}; exit status 1 unless all are clean
+           unreadable, repeated}], duplicates}]}; exit status 1 unless all are clean; splits
+           of scenes have `objects` too, and count them in `per_class`
   fetch    {name, folder}
   preview  {name, split, count, augment, file}
   convert  {name, folder, files, errors: [{path, error}]}";
@@ -166,13 +169,16 @@ fn check(name: Option<&str>, data: Option<&Path>, output: Output) -> Verb {
     };
     let mut reports = Vec::with_capacity(names.len());
     for name in names {
-        let splits = kiln::data::open(&name, data)?;
         let bar = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(1) };
         bar.set_message("reading");
-        reports.push(kiln::data::check::check(&splits, &mut |done, of| {
+        let mut progress = |done, of| {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
-        }));
+        };
+        reports.push(match info(&name)?.has_scenes() {
+            true => check_scenes(&kiln::data::open_scenes(&name)?, &mut progress),
+            false => kiln::data::check::check(&kiln::data::open(&name, data)?, &mut progress),
+        });
         bar.finish_and_clear();
     }
 
@@ -196,7 +202,8 @@ fn check(name: Option<&str>, data: Option<&Path>, output: Output) -> Verb {
                 table.row(row);
             }
             let mut total = vec!["total".to_owned()];
-            total.extend(splits.iter().map(|split| count(split.samples as u64)));
+            let counted = |split: &SplitReport| split.objects.unwrap_or(split.samples);
+            total.extend(splits.iter().map(|split| count(counted(split) as u64)));
             table.total(total);
             table.write(to)?;
             writeln!(to)?;

@@ -112,3 +112,29 @@ fn clothes_are_shown_and_converted_under_names_that_every_system_takes() {
     assert_eq!(json(0, convert)["files"], 400);
     assert_eq!(fs::read_dir(out.join("test/T-shirt-top")).unwrap().count(), 42);
 }
+
+#[test]
+fn scenes_are_shown_counted_and_no_set_of_single_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sheet.png");
+    let preview = ["data", "preview", "digit-scenes", "--count", "2", "--out", text(&out)];
+    let object = json(0, [&preview[..], &["--split", "validation"]].concat());
+    assert_eq!((&object["name"], &object["count"]), (&"digit-scenes".into(), &2.into()));
+    assert!(fs::read(&out).unwrap().starts_with(b"\x89PNG"));
+    let object = json(2, [&preview[..], &["--split", "dev", "--force"]].concat());
+    assert!(object["hint"].as_str().unwrap().ends_with("train, validation, test"), "{object}");
+
+    let object = json(0, ["data", "check", "digit-scenes"]);
+    for split in object["datasets"][0]["splits"].as_array().unwrap() {
+        let (scenes, objects) = (split["samples"].as_u64().unwrap(), split["objects"].as_u64());
+        assert!((8 * scenes..=14 * scenes).contains(&objects.unwrap()), "{split}");
+    }
+    for verb in [
+        &["train", "lenet5", "--dataset", "digit-scenes", "--dry-run"][..],
+        &["data", "convert", "digit-scenes", "--out", text(&out)],
+    ] {
+        let error = json(2, verb.iter().copied());
+        let error = error["error"].as_str().unwrap();
+        assert!(error.contains("is for detection and segmentation"), "{error}");
+    }
+}

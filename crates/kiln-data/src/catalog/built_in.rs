@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::Info;
-use crate::manifest::Manifest;
+use crate::manifest::{Format, Manifest};
 
 /// A data set that this crate knows.
 pub(crate) struct BuiltIn {
@@ -47,10 +47,16 @@ pub(super) static BUILT_IN: LazyLock<Vec<BuiltIn>> = LazyLock::new(|| {
         imagenet,
         dataset!("clothing"),
         dataset!("folders"),
+        dataset!("digit-scenes"),
     ]
 });
 
 impl BuiltIn {
+    /// Whether it opens without a folder.
+    fn is_embedded(&self) -> bool {
+        !self.sample.is_empty() || self.manifest.format == Format::DigitScenes
+    }
+
     /// What is known about it.
     pub fn info(&self) -> Info {
         let fetchable = self.manifest.is_fetchable();
@@ -64,7 +70,7 @@ impl BuiltIn {
             sample: manifest.sample,
             licence: manifest.licence,
             homepage: manifest.homepage,
-            embedded: !self.sample.is_empty(),
+            embedded: self.is_embedded(),
             fetchable,
             preprocess: manifest.preprocess,
         }

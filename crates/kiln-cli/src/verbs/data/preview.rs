@@ -11,7 +11,7 @@ use kiln::train::{Recipe, recipes};
 use kiln::viz::{Card, contact_sheet};
 use serde_json::json;
 
-use super::info;
+use super::{info, scenes};
 use crate::errors::{Failure, Verb};
 use crate::numbers::parse_positive;
 use crate::output::{self, Output};
@@ -45,6 +45,16 @@ pub struct Preview {
     force: Force,
 }
 
+/// What is on a sheet.
+struct Shown {
+    /// The data set's name, and where it was read from.
+    name: String,
+    source: String,
+    cards: Vec<Card>,
+    /// How many samples they show.
+    count: usize,
+}
+
 impl Preview {
     /// Draws the sheet.
     pub fn run(self, output: Output) -> Verb {
@@ -59,17 +69,41 @@ impl Preview {
         for assignment in &self.set {
             recipe.set(assignment)?;
         }
-        let own = recipe.data.as_ref().map(Path::new);
-        let splits = kiln::data::open(&recipe.dataset, self.data.as_deref().or(own))?;
-        let part = splits.get(&self.split).ok_or_else(|| {
-            Failure::usage(format!("{} has no split `{}`", splits.name, self.split))
-                .hint(format!("it has {}", splits.part_names()))
-        })?;
-        let augment = recipe.augment;
-        augment.check()?;
-        if augment.is_identity() {
+        recipe.augment.check()?;
+        if recipe.augment.is_identity() {
             output::note("this recipe changes nothing; try --set augment.rotate=15");
         }
+        let shown = match info(&recipe.dataset)?.has_scenes() {
+            true => self.scenes(&recipe)?,
+            false => self.images(&recipe)?,
+        };
+        let Shown { name, source, cards, count } = shown;
+        let title = format!("{name} {}", self.split);
+        contact_sheet(&title, &cards).save(&out)?;
+
+        let object = json!({
+            "name": name,
+            "recipe": named,
+            "split": self.split,
+            "count": count,
+            "augment": recipe.json()["augment"],
+            "file": out.display().to_string(),
+        });
+        output.result(&object, |to| {
+            let who = named.map_or(String::new(), |recipe| format!(" as {recipe} shows them"));
+            let file = out.display();
+            writeln!(to, "{count} samples of {name} ({source}){who}: {file}")
+        })
+    }
+
+    /// Images, changed and prepared as the recipe does.
+    fn images(&self, recipe: &Recipe) -> Result<Shown, Failure> {
+        let own = recipe.data.as_ref().map(Path::new);
+        let splits = kiln::data::open(&recipe.dataset, self.data.as_deref().or(own))?;
+        let part = splits
+            .get(&self.split)
+            .ok_or_else(|| self.no_split(&splits.name, &splits.part_names()))?;
+        let augment = recipe.augment;
 
         let shown = self.count.min(part.len());
         // Spread over the split, so that sorted data sets show all their classes.
@@ -100,22 +134,24 @@ impl Preview {
                 cards.push(Card { note: "unreadable".into(), ..card });
             }
         }
-        let title = format!("{} {}", splits.name, self.split);
-        contact_sheet(&title, &cards).save(&out)?;
+        Ok(Shown { name: splits.name, source: splits.source, cards, count: shown })
+    }
 
-        let object = json!({
-            "name": splits.name,
-            "recipe": named,
-            "split": self.split,
-            "count": shown,
-            "augment": recipe.json()["augment"],
-            "file": out.display().to_string(),
-        });
-        output.result(&object, |to| {
-            let who = named.map_or(String::new(), |recipe| format!(" as {recipe} shows them"));
-            let (name, source, file) = (&splits.name, &splits.source, out.display());
-            writeln!(to, "{shown} samples of {name} ({source}){who}: {file}")
-        })
+    /// Scenes, changed as the recipe does.
+    fn scenes(&self, recipe: &Recipe) -> Result<Shown, Failure> {
+        let splits = kiln::data::open_scenes(&recipe.dataset)?;
+        let parts: Vec<&str> = splits.parts().map(|(name, _)| name).collect();
+        let part = splits
+            .get(&self.split)
+            .ok_or_else(|| self.no_split(&splits.name, &parts.join(", ")))?;
+        let count = self.count.min(part.len());
+        let cards = scenes::cards(&splits, &**part, recipe, count)?;
+        Ok(Shown { name: splits.name, source: splits.source, cards, count })
+    }
+
+    fn no_split(&self, name: &str, parts: &str) -> Failure {
+        Failure::usage(format!("{name} has no split `{}`", self.split))
+            .hint(format!("it has {parts}"))
     }
 
     /// The recipe asked for, else one of the data set's, preferably one that augments, and its name. Where no recipe
