@@ -119,6 +119,7 @@ fn pixels(image: DynamicImage) -> Pixels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden;
     use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage, RgbaImage};
     use proptest::prelude::*;
 
@@ -193,6 +194,28 @@ mod tests {
         assert_eq!((upright.width, upright.height), (8, 16));
         assert_eq!(at(&upright, 7, 0), at(&flat, 0, 0));
         assert_eq!(at(&upright, 0, 15), at(&flat, 15, 7));
+    }
+
+    /// The files of `xtask/golden/photos.py`: what cameras, scanners and drawing programs write.
+    #[test]
+    fn every_kind_of_image_gives_the_pixels_that_pillow_reads() {
+        let golden = golden::read("photos");
+        let files: Vec<&String> = golden.keys().filter(|name| !name.ends_with(".pixels")).collect();
+        assert_eq!(files.len(), 31);
+        for name in files {
+            let expected = golden::pixels(&golden[&format!("{name}.pixels")]);
+            let found = decode_bytes(&golden[name].1, name).unwrap();
+            let size = |it: &Pixels| (it.width, it.height, it.channels);
+            assert_eq!(size(&found), size(&expected), "{name}");
+            let worst = found.data.iter().zip(&expected.data).map(|(a, b)| a.abs_diff(*b)).max();
+            // Decoders of JPEG and of lossy WebP may round otherwise, and enlarge halved colours otherwise.
+            let allowed = match name.as_str() {
+                "halved.jpg" => 3,
+                name if name.ends_with(".jpg") || name == "lossy.webp" => 2,
+                _ => 0,
+            };
+            assert!(worst <= Some(allowed), "{name} differs by {worst:?} levels");
+        }
     }
 
     #[test]

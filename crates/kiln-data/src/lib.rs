@@ -34,6 +34,8 @@ mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod folders;
+#[cfg(test)]
+mod golden;
 pub mod idx;
 pub mod loader;
 mod manifest;

@@ -1,25 +1,24 @@
 //! `kiln data`: what data sets there are, whether they are sound, what training sees of them.
 
+mod check;
 mod convert;
 mod preview;
 mod scenes;
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use kiln::data::Info;
-use kiln::data::check::{Report, SplitReport, check_scenes};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::errors::{Failure, Verb};
 use crate::numbers::count;
 #[cfg(feature = "fetch")]
 use crate::output;
 use crate::output::Output;
+#[cfg(feature = "fetch")]
 use crate::progress::bar;
-use crate::table::{BOLD, FAINT, Side, Table};
+use crate::table::{Side, Table};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln data list                          What there is
@@ -27,7 +26,8 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln data fetch mnist                   Download, verify, and print the folder for --data
   kiln data preview mnist                 A sheet of digits as training sees them
   kiln data convert mnist --out digits/   One PNG per digit, one folder per class
-  kiln data check folders --data photos/  Your own images, in a folder per class
+  kiln data check folders --data photos/ --sheet sheet.png
+                                          Your own images, and what they look like
   kiln data preview digit-scenes          Scenes of digits with their boxes and masks
 
 JSON:
@@ -35,15 +35,10 @@ JSON:
            embedded, fetchable}]}
   check    {datasets: [{name, source, classes, clean, splits: [{name, samples, per_class, sizes,
            unreadable, repeated}], duplicates}]}; exit status 1 unless all are clean; splits
-           of scenes have `objects` too, and count them in `per_class`
+           of scenes have `objects` too, and count them in `per_class`; `sheet` is the picture's file
   fetch    {name, folder}
   preview  {name, split, count, augment, file}
   convert  {name, folder, files, errors: [{path, error}]}";
-
-/// Most sizes of images that are named one by one.
-const SIZES: usize = 5;
-/// Most unreadable samples and duplicates that are named one by one.
-const NAMED: usize = 10;
 
 /// List, check, fetch, preview and convert data sets
 #[derive(Args, Debug)]
@@ -61,13 +56,7 @@ enum Action {
         name: Option<String>,
     },
     /// Read every sample: counts, sizes, unreadable samples, duplicates across splits
-    Check {
-        /// Data set [default: every embedded sample]
-        name: Option<String>,
-        /// Folder with the data set; without it the embedded sample is checked
-        #[arg(long, value_name = "DIR", requires = "name")]
-        data: Option<PathBuf>,
-    },
+    Check(check::Check),
     /// Download a complete data set, verify it and print its folder
     Fetch {
         /// Data set
@@ -87,7 +76,7 @@ impl Data {
     pub fn run(self, output: Output) -> Verb {
         match self.action {
             Action::List { name } => list(&name.unwrap_or_default(), output),
-            Action::Check { name, data } => check(name.as_deref(), data.as_deref(), output),
+            Action::Check(check) => check.run(output),
             Action::Fetch { name, out } => fetch(&name, out.as_deref(), output),
             Action::Preview(preview) => preview.run(output),
             Action::Convert(convert) => convert.run(output),
@@ -156,106 +145,6 @@ fn list(filter: &str, output: Output) -> Verb {
         }
         table.write(to)
     })
-}
-
-fn check(name: Option<&str>, data: Option<&Path>, output: Output) -> Verb {
-    let names: Vec<String> = match name {
-        Some(name) => vec![info(name)?.name],
-        None => kiln::data::list()
-            .into_iter()
-            .filter(|info| info.embedded)
-            .map(|info| info.name)
-            .collect(),
-    };
-    let mut reports = Vec::with_capacity(names.len());
-    for name in names {
-        let bar = if output.quiet { indicatif::ProgressBar::hidden() } else { bar(1) };
-        bar.set_message("reading");
-        let mut progress = |done, of| {
-            bar.set_length(of as u64);
-            bar.set_position(done as u64);
-        };
-        reports.push(match info(&name)?.has_scenes() {
-            true => check_scenes(&kiln::data::open_scenes(&name)?, &mut progress),
-            false => kiln::data::check::check(&kiln::data::open(&name, data)?, &mut progress),
-        });
-        bar.finish_and_clear();
-    }
-
-    let clean = reports.iter().all(Report::is_clean);
-    let objects = reports.iter().map(|report| {
-        let mut object = serde_json::to_value(report).unwrap_or_default();
-        object["clean"] = report.is_clean().into();
-        object
-    });
-    let object = json!({ "datasets": objects.collect::<Vec<Value>>() });
-    output.result(&object, |to| {
-        for report in &reports {
-            writeln!(to, "{BOLD}{}{BOLD:#} ({})\n", report.name, report.source)?;
-            let splits = &report.splits;
-            let mut heads = vec![("class", Side::Left)];
-            heads.extend(splits.iter().map(|split| (split.name.as_str(), Side::Right)));
-            let mut table = Table::new(&heads);
-            for (class, name) in report.classes.iter().enumerate() {
-                let mut row = vec![name.clone()];
-                row.extend(splits.iter().map(|split| count(split.per_class[class] as u64)));
-                table.row(row);
-            }
-            let mut total = vec!["total".to_owned()];
-            let counted = |split: &SplitReport| split.objects.unwrap_or(split.samples);
-            total.extend(splits.iter().map(|split| count(counted(split) as u64)));
-            table.total(total);
-            table.write(to)?;
-            writeln!(to)?;
-            write_findings(report, to)?;
-        }
-        Ok(())
-    })?;
-    Ok(u8::from(!clean))
-}
-
-/// What is worth knowing about a data set beyond its counts.
-fn write_findings(report: &Report, to: &mut dyn Write) -> io::Result<()> {
-    for split in &report.splits {
-        writeln!(to, "{}: {}", split.name, sizes(&split.sizes))?;
-        if split.repeated > 0 {
-            writeln!(to, "  {} repeat an earlier one", count(split.repeated as u64))?;
-        }
-        for sample in split.unreadable.iter().take(NAMED) {
-            writeln!(to, "  unreadable: {}: {}", sample.name, sample.reason)?;
-        }
-        if split.unreadable.len() > NAMED {
-            writeln!(to, "  … {} unreadable in all", count(split.unreadable.len() as u64))?;
-        }
-    }
-    for pair in report.duplicates.iter().take(NAMED) {
-        let labels = if pair.same_label { "" } else { ", with different labels" };
-        writeln!(to, "in two splits: {} = {}{labels}", pair.first, pair.second)?;
-    }
-    if report.duplicates.len() > NAMED {
-        writeln!(to, "… {} in two splits in all", count(report.duplicates.len() as u64))?;
-    }
-    for split in report.splits.iter().filter(|split| split.samples == 0) {
-        writeln!(to, "{} is empty: there is no image in it", split.name)?;
-    }
-    if report.is_clean() {
-        writeln!(to, "{FAINT}every sample can be read, and none is in two splits{FAINT:#}")?;
-    }
-    Ok(())
-}
-
-/// How many samples of which size, the most frequent sizes first.
-fn sizes(sizes: &BTreeMap<String, usize>) -> String {
-    let mut sorted: Vec<_> = sizes.iter().collect();
-    sorted.sort_by_key(|&(_, &times)| std::cmp::Reverse(times));
-    let (shown, rest) = sorted.split_at(sorted.len().min(SIZES));
-    let mut words: Vec<String> =
-        shown.iter().map(|(size, times)| format!("{} of {size}", count(**times as u64))).collect();
-    if !rest.is_empty() {
-        let images: usize = rest.iter().map(|&(_, &times)| times).sum();
-        words.push(format!("{} of {} other sizes", count(images as u64), count(rest.len() as u64)));
-    }
-    words.join(", ")
 }
 
 fn fetch(name: &str, out: Option<&Path>, output: Output) -> Verb {

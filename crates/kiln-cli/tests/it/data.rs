@@ -138,3 +138,18 @@ fn scenes_are_shown_counted_and_no_set_of_single_classes() {
         assert!(error.contains("is for detection and segmentation"), "{error}");
     }
 }
+
+#[test]
+fn a_check_draws_every_class_and_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let sheet = folder.path().join("sheet.png");
+    for name in ["mnist", "digit-scenes"] {
+        let object = json(0, ["data", "check", name, "--sheet", text(&sheet), "--force"]);
+        assert_eq!(object["sheet"], text(&sheet));
+        assert!(fs::read(&sheet).unwrap().starts_with(b"\x89PNG"));
+    }
+    let again = json(2, ["data", "check", "mnist", "--sheet", text(&sheet)]);
+    assert!(again["error"].as_str().unwrap().contains("sheet.png"), "{again}");
+    let other = json(2, ["data", "check", "mnist", "--sheet", "sheet.jpg"]);
+    assert!(other["hint"].as_str().unwrap().contains(".png"), "{other}");
+}

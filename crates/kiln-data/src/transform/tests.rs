@@ -1,41 +1,18 @@
 //! Each change against torchvision's, and what is marked against what is seen.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use proptest::prelude::*;
-use serde_json::Value;
 
 use super::*;
 use crate::Pixels;
+use crate::golden::{self, Tensor, pixels};
 
-/// Bytes and shape of each tensor of `golden/transform.safetensors`, made by `cargo xtask golden transform`.
-fn golden() -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-    // Cargo runs tests in the crate's folder.
-    let file = fs::read(Path::new("golden/transform.safetensors")).unwrap();
-    let (length, rest) = file.split_first_chunk::<8>().unwrap();
-    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-    let header: Value = serde_json::from_slice(header).unwrap();
-    let entries = header.as_object().unwrap().iter();
-    let numbers = |value: &Value| -> Vec<usize> {
-        value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as usize).collect()
-    };
-    entries
-        .filter(|(name, _)| *name != "__metadata__")
-        .map(|(name, entry)| {
-            let range = numbers(&entry["data_offsets"]);
-            (name.clone(), (numbers(&entry["shape"]), data[range[0]..range[1]].to_vec()))
-        })
-        .collect()
+fn golden() -> BTreeMap<String, Tensor> {
+    golden::read("transform")
 }
 
-fn pixels((shape, data): &(Vec<usize>, Vec<u8>)) -> Pixels {
-    let channels = shape.get(2).copied().unwrap_or(1);
-    Pixels::new(shape[1], shape[0], channels, data.clone()).unwrap()
-}
-
-fn floats((_, data): &(Vec<usize>, Vec<u8>)) -> Vec<[f32; 4]> {
+fn floats((_, data): &Tensor) -> Vec<[f32; 4]> {
     let values = data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
     let values: Vec<f32> = values.collect();
     values.as_chunks::<4>().0.to_vec()

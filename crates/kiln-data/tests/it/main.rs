@@ -1,6 +1,7 @@
 //! Tests on real data, which is not part of the repository; see [`real_data`].
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use kiln_data::{Dataset, check, decode, open};
 use kiln_testkit::real_data;
@@ -82,31 +83,79 @@ fn real_clothing_is_as_its_card_says() {
     assert!(report.is_clean(), "{report:?}");
 }
 
+/// The files below `folder`.
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files_below(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// The most memory that this process has held, in bytes; none where the system doesn't tell.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(1024 * line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?)
+}
+
 #[test]
-fn real_odd_images_give_pixels_or_an_error_that_names_the_file() {
+fn real_hostile_images_give_pixels_or_an_error_that_names_the_file_in_bounded_memory() {
+    // Those of every kind, read by kiln or not.
+    const KINDS: [&str; 10] =
+        ["png", "jpg", "jpeg", "gif", "bmp", "webp", "tga", "ico", "tif", "tiff"];
     let Some(folder) = real_data("image_corpus") else { return };
+    let mut files = Vec::new();
+    files_below(&folder, &mut files);
+    let is_image = |path: &PathBuf| {
+        let kind = path.extension().unwrap_or_default().to_string_lossy();
+        KINDS.contains(&kind.as_ref())
+    };
+    assert_eq!(files.iter().filter(|path| is_image(path)).count(), 569);
     let (mut read, mut refused) = (0, 0);
-    let mut folders = vec![folder];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
+    // Texts have nothing to hide behind either.
+    for path in &files {
+        match decode(path) {
+            Ok(pixels) => {
+                let values = pixels.width * pixels.height * pixels.channels;
+                assert!(values > 0 && values == pixels.data.len(), "{}", path.display());
+                read += 1;
             }
-            match decode(&path) {
-                Ok(pixels) => {
-                    read += 1;
-                    assert_eq!(pixels.data.len(), pixels.width * pixels.height * pixels.channels);
-                }
-                Err(error) => {
-                    refused += 1;
-                    let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                    assert!(error.to_string().contains(&name), "{error}");
-                }
+            Err(error) => {
+                assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+                refused += 1;
             }
         }
     }
-    println!("{read} images read, {refused} files refused");
-    assert!(read > 100);
+    println!("{read} read, {refused} refused, at most {:?} bytes of memory", peak_memory());
+    // PngSuite alone has 162 good images and the references of as many.
+    assert!(read >= 350, "{read}");
+    assert!(peak_memory().is_none_or(|bytes| bytes < 1 << 30), "{:?}", peak_memory());
+}
+
+#[test]
+fn real_images_of_pngsuite_are_read_as_their_references() {
+    let Some(folder) = real_data("image_corpus") else { return };
+    let mut images = Vec::new();
+    files_below(&folder.join("pngsuite/png"), &mut images);
+    let mut compared = 0;
+    for png in &images {
+        let name = png.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let reference = folder.join(format!("pngsuite/bmp/{name}.bmp"));
+        // It is corrupt on purpose, or its reference shows what is behind it.
+        if !reference.is_file() || name == "tbbn0g04" {
+            continue;
+        }
+        let rgb = |path: &Path| decode(path).unwrap().to_rgb();
+        let (found, expected) = (rgb(png), rgb(&reference));
+        assert_eq!(found.dimensions(), expected.dimensions(), "{name}");
+        let differences = found.as_raw().iter().zip(expected.as_raw());
+        let worst = differences.map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{name} differs by {worst:?} levels");
+        compared += 1;
+    }
+    assert_eq!(compared, 160);
 }

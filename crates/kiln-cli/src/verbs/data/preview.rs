@@ -145,7 +145,7 @@ impl Preview {
             .get(&self.split)
             .ok_or_else(|| self.no_split(&splits.name, &parts.join(", ")))?;
         let count = self.count.min(part.len());
-        let cards = scenes::cards(&splits, &**part, recipe, count)?;
+        let cards = scenes::cards(&splits, &**part, Some(recipe), count)?;
         Ok(Shown { name: splits.name, source: splits.source, cards, count })
     }
 

@@ -12,19 +12,20 @@ use crate::output;
 /// Boxes and names are drawn so many times as large as the scene, to be read.
 const LARGER: u32 = 2;
 
-/// Two cards for each of `count` scenes of a part, spread over it, changed as `recipe` changes them.
+/// Two cards for each of `count` scenes of a part, spread over it, changed as `recipe` changes them, if one does.
 pub fn cards(
     splits: &SceneSplits,
     part: &dyn Scenes,
-    recipe: &Recipe,
+    recipe: Option<&Recipe>,
     count: usize,
 ) -> Result<Vec<Card>, Failure> {
     let mut cards = Vec::with_capacity(2 * count);
     for index in (0..count).map(|number| number * part.len() / count) {
         let name = part.name(index);
-        let scene = part.scene(index).and_then(|scene| match recipe.augment.is_identity() {
-            true => Ok(scene),
-            false => {
+        let changing = recipe.filter(|recipe| !recipe.augment.is_identity());
+        let scene = part.scene(index).and_then(|scene| match changing {
+            None => Ok(scene),
+            Some(recipe) => {
                 let mut random = Random::new(&[recipe.seed, index as u64]);
                 recipe.augment.apply(scene, &recipe.preprocess, &mut random)
             }
