@@ -3,6 +3,7 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::Sampling;
 use crate::transform::SoftTargets;
 
 /// What to do with a sample that cannot be read.
@@ -28,6 +29,11 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Whether each epoch has its own random order.
     pub shuffle: bool,
+    /// Samples among which the next one is picked where a data set is read from start to end, see
+    /// [`Dataset::shards`](crate::Dataset::shards).
+    pub shuffle_buffer: usize,
+    /// Which samples an epoch holds. With [`Sampling::Balanced`] their order is random, whatever `shuffle` says.
+    pub sampling: Sampling,
     /// Whether the last batch is left out if it is not full.
     pub drop_last: bool,
     /// Seed of the order and of the changes.
@@ -45,6 +51,8 @@ impl Default for LoaderConfig {
             workers: 2,
             prefetch: 4,
             shuffle: false,
+            shuffle_buffer: 4096,
+            sampling: Sampling::Once,
             drop_last: false,
             seed: 0,
             policy: Policy::Fail,

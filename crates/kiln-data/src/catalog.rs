@@ -4,7 +4,7 @@
 //! network or a folder.
 
 mod built_in;
-mod idx_files;
+pub(crate) mod idx_files;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::manifest::Format;
-use crate::{Dataset, Error, Preprocess, cifar, folders};
+use crate::{Dataset, Error, Preprocess, cifar, folders, own};
 use built_in::BUILT_IN;
 pub(crate) use built_in::BuiltIn;
 
@@ -132,15 +132,16 @@ pub fn open(name: &str, data: Option<&Path>) -> Result<Splits, Error> {
         return Err(Error::Task { name, task, wanted: "images with one class each" });
     }
     let parts = match data {
-        // CIFAR's archive is read as it is.
-        Some(data) if !(data.is_dir() || manifest.format == Format::Cifar && data.exists()) => {
+        // CIFAR's archive is read as it is, and so are tables and archives of one's own.
+        Some(data) if !(data.is_dir() || manifest.takes_file(data)) => {
             let (name, fetchable) = (manifest.name.clone(), manifest.is_fetchable());
             return Err(Error::NoFolder { name, folder: data.to_owned(), fetchable });
         }
         Some(data) => match manifest.format {
             Format::Idx => idx_files::open(manifest, data),
             Format::Cifar => cifar::open(manifest, data),
-            Format::Folders | Format::DigitScenes => folders::open(manifest, data),
+            Format::Folders if manifest.is_own() => own::open(manifest, data),
+            Format::Folders | Format::DigitScenes => folders::open(manifest, data, 0),
         }?,
         None if built_in.sample.is_empty() => {
             let (name, fetchable) = (manifest.name.clone(), manifest.is_fetchable());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::loader::Work;
+use crate::order::Order;
 use crate::{Batch, Error};
 
 /// The batches of one epoch. Ends after the first error. Dropping it stops the workers.
@@ -26,7 +27,7 @@ pub struct Batches {
 struct Run {
     work: Arc<Work>,
     epoch: u64,
-    order: Vec<usize>,
+    order: Order,
     board: Mutex<Board>,
     /// A batch was finished.
     finished: Condvar,
@@ -166,9 +167,9 @@ impl Run {
     fn batch(&self, number: usize) -> Result<Batch, Error> {
         let size = self.work.config.batch;
         let from = number * size;
-        let indices = &self.order[from..(from + size).min(self.order.len())];
+        let samples = self.order.at(from..from + size);
         // Samples catch their own panics; this one catches the names of skipped samples, which are user code too.
-        catch_unwind(AssertUnwindSafe(|| self.work.batch(self.epoch, number, indices)))
+        catch_unwind(AssertUnwindSafe(|| self.work.batch(self.epoch, number, samples)))
             .unwrap_or_else(|panic| {
                 Err(Error::Panicked {
                     name: format!("in batch {number}"),

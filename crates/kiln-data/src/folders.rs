@@ -6,7 +6,7 @@
 //! DIR/test/CLASS/…/IMAGE         to be judged by; without it, that is what the validation part is for
 //! ```
 //!
-//! `DIR/CLASS/…/IMAGE` will do too: one image in five of each class is then kept for the test. Classes are in the order
+//! `DIR/CLASS/…/IMAGE` will do too: one image in five of each class, drawn at random, is then kept for the test. Classes are in the order
 //! in which people sort names, `class2` before `class10`. What begins with a dot is passed over, links are followed.
 
 use std::collections::HashSet;
@@ -18,15 +18,20 @@ use crate::catalog::Parts;
 use crate::decode::is_image_name;
 use crate::manifest::Manifest;
 use crate::natural::natural;
-use crate::{Dataset, Error, Sample, decode};
+use crate::{Dataset, Error, Random, Sample, decode};
 
-const TRAIN: &[&str] = &["train", "training"];
-const VALIDATION: &[&str] = &["validation", "val", "valid"];
-const TEST: &[&str] = &["test", "testing"];
+pub(crate) const TRAIN: &[&str] = &["train", "training"];
+pub(crate) const VALIDATION: &[&str] = &["validation", "val", "valid"];
+pub(crate) const TEST: &[&str] = &["test", "testing"];
 
-/// Where no test part is there, every image whose number in its class has this remainder by [`HELD_OUT`] becomes one.
-const REMAINDER: usize = 2;
-const HELD_OUT: usize = 5;
+/// Where no test part is there, one image of so many becomes one, of each class.
+pub(crate) const HELD_OUT: usize = 5;
+
+/// The part of a data set that others call `split`: 0 to learn from, 1 to validate, 2 to test.
+pub(crate) fn part_of(split: &str) -> Option<usize> {
+    let split = split.to_lowercase();
+    [TRAIN, VALIDATION, TEST].iter().position(|names| names.contains(&split.as_str()))
+}
 
 /// Image files with the class of each, read when they are asked for.
 #[derive(Debug, Default)]
@@ -54,17 +59,16 @@ impl FolderImages {
         Ok(Self { root: root.to_owned(), files })
     }
 
+    /// Images at paths of any place, with the class of each.
+    pub(crate) fn listed(files: Vec<(Box<Path>, u32)>) -> Self {
+        Self { root: PathBuf::new(), files }
+    }
+
     /// The others, and those kept for the test.
-    fn hold_out(self) -> [Self; 2] {
-        let mut seen = Vec::new();
-        let (mut rest, mut kept) = (Vec::new(), Vec::new());
-        for file in self.files {
-            let class = file.1 as usize;
-            seen.resize(seen.len().max(class + 1), 0);
-            let number = seen[class];
-            seen[class] += 1;
-            if number % HELD_OUT == REMAINDER { kept.push(file) } else { rest.push(file) }
-        }
+    fn hold_out(self, seed: u64) -> [Self; 2] {
+        let [rest, kept] = held_out(&self, seed).map(|indices| {
+            indices.into_iter().map(|index| self.files[index].clone()).collect::<Vec<_>>()
+        });
         [rest, kept].map(|files| Self { root: self.root.clone(), files })
     }
 }
@@ -88,15 +92,45 @@ impl Dataset for FolderImages {
     }
 }
 
+/// The samples of `dataset` that stay, and those kept for the test: of each class one in five, drawn from the seed and the
+/// numbers of the classes alone.
+pub(crate) fn held_out(dataset: &dyn Dataset, seed: u64) -> [Vec<usize>; 2] {
+    let mut classes: Vec<Vec<usize>> = Vec::new();
+    for index in 0..dataset.len() {
+        let class = dataset.label(index);
+        classes.resize_with(classes.len().max(class + 1), Vec::new);
+        classes[class].push(index);
+    }
+    let (mut rest, mut kept) = (Vec::new(), Vec::new());
+    for (class, mut indices) in classes.into_iter().enumerate() {
+        Random::new(&[KEPT, seed, class as u64]).shuffle(&mut indices);
+        // To the nearest, so that three are enough to keep one.
+        let count = (indices.len() + HELD_OUT / 2) / HELD_OUT;
+        kept.extend_from_slice(&indices[..count]);
+        rest.extend_from_slice(&indices[count..]);
+    }
+    rest.sort_unstable();
+    kept.sort_unstable();
+    [rest, kept]
+}
+
+/// Keeps the stream of this split apart from all others of the same seed.
+const KEPT: u64 = 0x4B45_5054;
+
 /// The set below `data`.
-pub(crate) fn open(manifest: &Manifest, data: &Path) -> Result<Parts, Error> {
+pub(crate) fn open(manifest: &Manifest, data: &Path, seed: u64) -> Result<Parts, Error> {
     let mut likely = vec![data.to_owned(), data.join(&manifest.name)];
     likely.extend(manifest.places.iter().map(|place| data.join(place)));
     let layouts = likely.into_iter().map(|folder| Layout::of(&folder));
     // The folder itself is asked first, and its complaint is what counts where none has parts.
     let mut layouts = layouts.collect::<Result<Vec<_>, _>>()?;
     let with_parts = layouts.iter().position(Layout::has_parts).unwrap_or(0);
-    layouts.swap_remove(with_parts).read(manifest)
+    layouts.swap_remove(with_parts).read(manifest, seed)
+}
+
+/// Whether a folder has one of the parts, with folders of classes in it.
+pub(crate) fn has_parts(root: &Path) -> Result<bool, Error> {
+    Ok(Layout::of(root)?.has_parts())
 }
 
 /// Which folders of a root hold what.
@@ -128,7 +162,7 @@ impl Layout {
         self.train.is_some() || self.validation.is_some() || self.test.is_some()
     }
 
-    fn read(self, manifest: &Manifest) -> Result<Parts, Error> {
+    fn read(self, manifest: &Manifest, seed: u64) -> Result<Parts, Error> {
         let Self { root, train, validation, test } = self;
         let shown = root.display().to_string();
         // What is judged by, and what else there is.
@@ -149,7 +183,7 @@ impl Layout {
         let mut judged = read(test.as_ref())?;
         let source = match &test {
             None => {
-                [learned, judged] = learned.hold_out();
+                [learned, judged] = learned.hold_out(seed);
                 format!("{shown}, one image in {HELD_OUT} kept for the test")
             }
             Some(test) if !TEST.iter().any(|name| test.ends_with(name)) => {
@@ -216,7 +250,7 @@ fn subfolders(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The names of what is in `folder` and not hidden, in natural order. Names that aren't Unicode are reported.
-fn entries(folder: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let name = entry.map_err(Error::io("read", folder))?.file_name();

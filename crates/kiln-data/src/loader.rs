@@ -8,9 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::epoch::panic_message;
+use crate::order::{Order, Weights};
 use crate::transform::{Augment, Mixing, Scene, mixed};
 use crate::{
-    Batch, Batches, Dataset, Error, LoaderConfig, Policy, Preprocess, Random, Sample, Skipped,
+    Batch, Batches, Dataset, Error, LoaderConfig, Policy, Preprocess, Random, Sample, Sampling,
+    Skipped,
 };
 
 /// Turns a data set into batches, epoch by epoch.
@@ -24,6 +26,7 @@ pub(crate) struct Work {
     preprocess: Preprocess,
     augment: Option<Augment>,
     mixing: Option<Mixing>,
+    weights: Option<Weights>,
 }
 
 impl Loader {
@@ -53,7 +56,33 @@ impl Loader {
             let reason = "0; MixUp and CutMix must know how many there are";
             return Err(Error::setting("loader.classes", reason));
         }
-        Ok(Self(Arc::new(Work { dataset, config, preprocess, augment, mixing })))
+        let weights = match config.sampling {
+            Sampling::Once => None,
+            Sampling::Balanced => Some(Weights::balanced(&*dataset)?),
+        };
+        Ok(Self(Arc::new(Work { dataset, config, preprocess, augment, mixing, weights })))
+    }
+
+    /// The same with epochs of as many samples as before, each drawn in proportion to its weight, as PyTorch's
+    /// `WeightedRandomSampler` does with replacement.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] unless there is a weight for each sample, none is below 0 and one is above.
+    pub fn weighted(&self, weights: &[f64]) -> Result<Self, Error> {
+        let Work { dataset, config, preprocess, augment, mixing, .. } = &*self.0;
+        if weights.len() != dataset.len() {
+            let reason = format!("{} for {} samples", weights.len(), dataset.len());
+            return Err(Error::setting("weights", reason));
+        }
+        Ok(Self(Arc::new(Work {
+            dataset: Arc::clone(dataset),
+            config: config.clone(),
+            preprocess: preprocess.clone(),
+            augment: *augment,
+            mixing: *mixing,
+            weights: Some(Weights::new(weights)?),
+        })))
     }
 
     /// Batches of an epoch.
@@ -87,36 +116,36 @@ impl Loader {
 /// More threads than this are a mistake.
 pub const MAX_WORKERS: usize = 1024;
 
-/// The streams of a seed: one for the order of an epoch, one for each of its samples, one for each of its batches.
-const ORDER: u64 = 0x4F_5244_4552;
+/// The streams of a seed: one for each sample of an epoch, one for each of its batches.
 const SAMPLE: u64 = 0x5341_4D50_4C45;
 const MIX: u64 = 0x4D_4958;
 
 impl Work {
-    /// The samples in the order of an epoch.
-    pub fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.dataset.len()).collect();
-        if self.config.shuffle {
-            Random::new(&[ORDER, self.config.seed, epoch]).shuffle(&mut order);
-        }
-        order
+    /// The samples of an epoch.
+    pub fn order(&self, epoch: u64) -> Order {
+        Order::of(&*self.dataset, &self.config, self.weights.as_ref(), epoch)
     }
 
-    /// Batch `number` of an epoch, of the samples at `indices`.
-    pub fn batch(&self, epoch: u64, number: usize, indices: &[usize]) -> Result<Batch, Error> {
+    /// Batch `number` of an epoch, of these samples; with each stands how often it came before.
+    pub fn batch(
+        &self,
+        epoch: u64,
+        number: usize,
+        samples: impl ExactSizeIterator<Item = (usize, u32)>,
+    ) -> Result<Batch, Error> {
         let Preprocess { channels, height, width, .. } = self.preprocess;
         let size = self.preprocess.len();
         let mut batch = Batch {
-            images: vec![0.0; indices.len() * size],
+            images: vec![0.0; samples.len() * size],
             shape: [0, channels, height, width],
-            labels: Vec::with_capacity(indices.len()),
-            indices: Vec::with_capacity(indices.len()),
+            labels: Vec::with_capacity(samples.len()),
+            indices: Vec::with_capacity(samples.len()),
             skipped: Vec::new(),
             targets: None,
         };
-        for &index in indices {
+        for (index, repeat) in samples {
             let values = &mut batch.images[batch.labels.len() * size..][..size];
-            match self.sample(epoch, index, values) {
+            match self.sample(epoch, index, repeat, values) {
                 Ok(label) => {
                     batch.labels.push(label);
                     batch.indices.push(index);
@@ -139,7 +168,13 @@ impl Work {
     }
 
     /// Writes the numbers of one sample and returns its label.
-    fn sample(&self, epoch: u64, index: usize, values: &mut [f32]) -> Result<usize, Error> {
+    fn sample(
+        &self,
+        epoch: u64,
+        index: usize,
+        repeat: u32,
+        values: &mut [f32],
+    ) -> Result<usize, Error> {
         let read = || {
             let Sample { pixels, label } = self.dataset.sample(index)?;
             if let Some(fault) = pixels.fault() {
@@ -152,7 +187,9 @@ impl Work {
             let done = match self.augment {
                 None => self.preprocess.apply_into(pixels, values),
                 Some(augment) => {
-                    let mut random = Random::new(&[SAMPLE, self.config.seed, epoch, index as u64]);
+                    // What comes again in an epoch is changed otherwise.
+                    let key = [SAMPLE, self.config.seed, epoch, index as u64, repeat.into()];
+                    let mut random = Random::new(&key[..4 + usize::from(repeat > 0)]);
                     let scene = augment.apply(Scene::of(pixels), &self.preprocess, &mut random);
                     scene.map(|scene| self.preprocess.normalize(&scene.pixels, values))
                 }
@@ -406,6 +443,101 @@ mod tests {
         drop(batches);
         assert_eq!(Arc::strong_count(&data), 1, "a worker is still there");
         assert_eq!(reads.try_iter().count(), 0, "nothing was read that was not waited for");
+    }
+
+    #[test]
+    fn balanced_epochs_show_rare_classes_as_often_as_others_and_each_time_otherwise() {
+        let digits = open("mnist", None).unwrap();
+        // 700 of one class, 70 and 7 of two others.
+        let mut few = [700, 70, 7].into_iter().zip(0..).flat_map(|(count, class)| {
+            let digits = digits.clone();
+            let of_class =
+                (0..digits.train.len()).filter(move |&at| digits.train.label(at) == class);
+            of_class.take(count).collect::<Vec<_>>()
+        });
+        let few = crate::Subset::new(digits.train.clone(), few.by_ref().collect()).unwrap();
+        let augment = Some(Augment { rotate: 20.0, ..Augment::default() });
+        let make = |workers| {
+            let config = LoaderConfig { sampling: Sampling::Balanced, ..config(37, workers) };
+            let (few, preprocess) = (Arc::new(few.clone()), digits.preprocess.clone());
+            Loader::new(few, config, preprocess, augment).unwrap()
+        };
+        let batches = whole(&make(3), 1);
+        assert!(batches == whole(&make(0), 1));
+        let mut counts = [0; 3];
+        batches.iter().flat_map(|batch| &batch.labels).for_each(|&label| counts[label] += 1);
+        assert_eq!(counts.iter().sum::<usize>(), 777);
+        assert!(counts.iter().all(|count| (200..320).contains(count)), "{counts:?}");
+        let size = 28 * 28;
+        let mut seen: Vec<(usize, Vec<u32>)> = batches
+            .iter()
+            .flat_map(|batch| batch.indices.iter().zip(batch.images.chunks_exact(size)))
+            .filter(|(index, _)| **index == 770)
+            .map(|(index, image)| (*index, image.iter().map(|value| value.to_bits()).collect()))
+            .collect();
+        let times = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert!(times > 10 && seen.len() == times, "{} of {times} differ", seen.len());
+
+        let weighted = make(2).weighted(&[0.0; 776].into_iter().chain([1.0]).collect::<Vec<_>>());
+        let batches = whole(&weighted.unwrap(), 0);
+        assert!(batches.iter().flat_map(|batch| &batch.indices).all(|&index| index == 776));
+        let message = make(2).weighted(&[1.0]).err().unwrap().to_string();
+        assert_eq!(message, "weights: 1 for 777 samples");
+    }
+
+    /// What happens to files of a collection that grew over years.
+    #[test]
+    fn with_one_file_in_a_hundred_broken_and_eight_workers_each_is_reported_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let image =
+            image::RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 7]));
+        let mut jpeg = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+        let jpeg = jpeg.into_inner();
+        let mut expected = Vec::new();
+        for number in 0..1000 {
+            let path = folder.path().join(format!("train/{}/{number}.jpg", number % 2));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let bytes = match number % 100 {
+                41 if number % 400 == 41 => &jpeg[..100],
+                41 if number % 400 == 141 => &[],
+                41 if number % 400 == 241 => b"<html>404</html>",
+                41 => &jpeg[..20],
+                _ => &jpeg[..],
+            };
+            std::fs::write(&path, bytes).unwrap();
+            if number % 100 == 41 {
+                expected.push(path.display().to_string());
+            }
+        }
+        std::fs::create_dir_all(folder.path().join("test/0")).unwrap();
+        std::fs::write(folder.path().join("test/0/0.jpg"), &jpeg).unwrap();
+        let photos = open("folders", Some(folder.path())).unwrap();
+        // One is taken away after the folder was looked at.
+        std::fs::remove_file(&expected[9]).unwrap();
+
+        let preprocess = Preprocess::plain(3, 16, 24);
+        let config = LoaderConfig { policy: Policy::Skip, ..config(32, 8) };
+        let loader = Loader::new(photos.train.clone(), config.clone(), preprocess.clone(), None);
+        let loader = loader.unwrap();
+        for epoch in 0..3 {
+            // An epoch that isn't complete ends with an error.
+            let batches = whole(&loader, epoch);
+            let mut skipped: Vec<&Skipped> =
+                batches.iter().flat_map(|batch| &batch.skipped).collect();
+            skipped.sort_by_key(|skipped| expected.iter().position(|name| *name == skipped.name));
+            let names: Vec<&String> = skipped.iter().map(|skipped| &skipped.name).collect();
+            assert_eq!(names, expected.iter().collect::<Vec<_>>());
+            assert!(skipped.iter().all(|skipped| skipped.reason.contains(&skipped.name)));
+            let seen = batches.iter().map(Batch::len).sum::<usize>();
+            assert_eq!((seen, seen + skipped.len()), (990, loader.samples()));
+        }
+        let config = LoaderConfig { policy: Policy::Fail, ..config };
+        let strict = Loader::new(photos.train, config, preprocess, None).unwrap();
+        let message = strict.epoch(0, 0).find_map(Result::err).unwrap().to_string();
+        assert!(expected.iter().any(|name| message.contains(name)), "{message}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `dataset.toml`: what a data set is, where its files are and how a right copy is known.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{Error, Preprocess};
+use crate::{Error, Preprocess, own};
 
 /// The content of a `dataset.toml`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -38,6 +39,9 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub files: Vec<Remote>,
 }
+
+/// The data set that is a user's own.
+const OWN: &str = "folders";
 
 /// How a data set is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -100,6 +104,19 @@ impl Manifest {
     /// The folders of the classes, by number.
     pub fn class_folders(&self) -> &[String] {
         if self.folders.is_empty() { &self.classes } else { &self.folders }
+    }
+
+    /// Whether a user's own data are meant, whatever their layout.
+    pub fn is_own(&self) -> bool {
+        self.name == OWN
+    }
+
+    /// Whether `data` may be a file.
+    pub fn takes_file(&self, data: &Path) -> bool {
+        match self.format {
+            Format::Cifar => data.exists(),
+            _ => self.is_own() && own::is_file_of_data(data),
+        }
     }
 
     /// Whether the files can be downloaded.

@@ -122,6 +122,11 @@ pub trait Dataset: Send + Sync {
 
     /// The class of the sample, without reading its image.
     fn label(&self, index: usize) -> usize;
+
+    /// Lengths of the parts that are read fastest from start to end, in order; none where any order is as fast.
+    fn shards(&self) -> Vec<usize> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{Dataset, Error, Random, Sample};
 
 /// Some samples of another data set, in the given order.
+#[derive(Clone)]
 pub struct Subset {
     whole: Arc<dyn Dataset>,
     indices: Vec<usize>,
@@ -49,6 +50,21 @@ impl Dataset for Subset {
     fn label(&self, index: usize) -> usize {
         self.whole.label(self.indices[index])
     }
+
+    fn shards(&self) -> Vec<usize> {
+        let whole = self.whole.shards();
+        if whole.is_empty() || !self.indices.is_sorted() {
+            return Vec::new();
+        }
+        let mut end = 0;
+        let below = |end: usize| self.indices.partition_point(|&index| index < end);
+        let shards = whole.iter().map(|length| {
+            let start = below(end);
+            end += length;
+            below(end) - start
+        });
+        shards.collect()
+    }
 }
 
 /// Another data set with other numbers for its classes.
@@ -91,6 +107,10 @@ impl Dataset for Relabelled {
     fn label(&self, index: usize) -> usize {
         let label = self.whole.label(index);
         self.labels.get(label).copied().unwrap_or(label)
+    }
+
+    fn shards(&self) -> Vec<usize> {
+        self.whole.shards()
     }
 }
 

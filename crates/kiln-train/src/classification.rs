@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::State;
 use crate::folder::{Folder, run_of};
 use crate::measure::{How, Measure, measure};
+use crate::parts::{SPLIT, root};
 use crate::{Checkpoint, ClassOrder, Error, Event, Observer, Recipe, Weights, known, published};
 
 /// Images per forward pass where no recipe says how many.
@@ -269,11 +270,17 @@ impl<N: Classifier> Ready<N> {
         let own = &self.state.dataset;
         let dataset = dataset.unwrap_or(own);
         let run = self.checkpoint.as_deref().filter(|_| data.is_none() && dataset == own);
-        let folder = match run.and_then(run_of).and_then(|run| Folder::recipe_of(run).ok()) {
-            Some(recipe) => Recipe::from_file(registry, &recipe)?.data,
-            None => None,
-        };
-        Ok(kiln_data::open(dataset, data.or(folder.as_deref().map(Path::new)))?)
+        let Some(run) = run.and_then(run_of) else { return Ok(kiln_data::open(dataset, data)?) };
+        let Ok(recipe) = Folder::recipe_of(run) else { return Ok(kiln_data::open(dataset, None)?) };
+        let recipe = Recipe::from_file(registry, &recipe)?;
+        let splits = kiln_data::open(dataset, recipe.data.as_deref().map(Path::new))?;
+        // Own photos may have become more since; the split stays what it was.
+        let saved = run.join(SPLIT);
+        Ok(if saved.is_file() {
+            kiln_data::resplit(splits, &root(&recipe), &saved)?
+        } else {
+            splits
+        })
     }
 
     /// Measures the network on a split (`test`, `train` or `validation`) of `splits`.

@@ -1,7 +1,7 @@
 //! The data of a run: what is trained on, what chooses the best epoch, what is held out.
 
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_data::{Dataset, Loader, LoaderConfig, Preprocess, Splits};
@@ -26,6 +26,11 @@ pub(crate) fn prepare<R: Registry>(
 ) -> Result<Prepared, Error> {
     published::check(registry, &job.recipe)?;
     let parts = Parts::open(job)?;
+    for (class, count) in parts.small_classes(FEW) {
+        observer.event(Event::Note(&format!(
+            "class `{class}` has {count} images to learn from: add some, {FEW} at the least"
+        )));
+    }
     let recipe = fitted(registry, job, &parts.splits, observer)?;
     recipe
         .loss
@@ -83,6 +88,24 @@ fn fitted<R: Registry>(
     Ok(recipe)
 }
 
+/// A class with fewer images than this to learn from is too small.
+const FEW: usize = 10;
+
+/// The data set that is a user's own.
+const OWN: &str = "folders";
+
+/// The file of a run that says which image is in which part.
+pub(crate) const SPLIT: &str = "split.csv";
+
+/// Where the paths of a run's own images start.
+pub(crate) fn root(recipe: &Recipe) -> PathBuf {
+    let data = PathBuf::from(recipe.data.as_deref().unwrap_or_default());
+    match data.is_file() {
+        true => data.parent().map(Path::to_owned).unwrap_or_default(),
+        false => data,
+    }
+}
+
 /// The data of a run.
 pub(crate) struct Parts {
     pub(crate) splits: Splits,
@@ -108,6 +131,11 @@ impl Parts {
                 )));
             }
         }
+        if let Some(path) = job.resume.then(|| job.out.join(SPLIT)).filter(|path| path.is_file()) {
+            let splits = kiln_data::resplit(splits, &root(recipe), &path)?;
+            let (train, validation) = (splits.train.clone(), splits.validation.clone());
+            return Parts { splits, train, validation }.filled();
+        }
         let hold_out = |part, fraction| kiln_data::split_off(part, fraction, recipe.seed);
         let [train, _] = hold_out(splits.train.clone(), 1.0 - recipe.fraction)?;
         let own = splits.validation.clone().filter(|_| recipe.validation > 0.0);
@@ -116,12 +144,35 @@ impl Parts {
             None => hold_out(train, recipe.validation)?.into(),
         };
         let validation = Some(validation).filter(|held| !held.is_empty());
-        for (part, what) in [(&train, "the training part"), (&splits.test, "the test part")] {
+        Parts { splits, train, validation }.filled()
+    }
+
+    /// The same, if nothing is empty that is needed.
+    fn filled(self) -> Result<Self, Error> {
+        let Self { splits, train, .. } = &self;
+        for (part, what) in [(train, "the training part"), (&splits.test, "the test part")] {
             if part.is_empty() {
                 return Err(Error::Empty { dataset: splits.name.clone(), what: what.into() });
             }
         }
-        Ok(Parts { splits, train, validation })
+        Ok(self)
+    }
+
+    /// The classes with fewer than `least` images to learn from, and how many each has.
+    fn small_classes(&self, least: usize) -> Vec<(&str, usize)> {
+        let mut counts = vec![0; self.splits.classes.len()];
+        (0..self.train.len()).for_each(|index| counts[self.train.label(index)] += 1);
+        let classes = self.splits.classes.iter().map(String::as_str).zip(counts);
+        classes.filter(|&(_, count)| count < least).collect()
+    }
+
+    /// Which image is in which part, where the data are a user's own and may grow.
+    pub(crate) fn table(&self, recipe: &Recipe) -> Option<String> {
+        let mut parts: Vec<(&str, &dyn Dataset)> = vec![("train", &*self.train)];
+        parts.extend(self.validation.iter().map(|part| ("validation", &**part)));
+        parts.push(("test", &*self.splits.test));
+        let own = recipe.dataset == OWN && recipe.data.is_some();
+        own.then(|| kiln_data::split_table(&parts, &self.splits.classes, &root(recipe)))
     }
 
     pub(crate) fn samples(&self) -> [usize; 3] {
@@ -136,6 +187,7 @@ impl Parts {
             shuffle: true,
             seed: recipe.seed,
             policy: recipe.loader.on_error,
+            sampling: recipe.loader.sampling,
             classes: self.splits.classes.len(),
             ..LoaderConfig::default()
         };

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::{fs, io};
 
-use kiln_data::{Augment, MAX_WORKERS, Policy, Preprocess, info};
+use kiln_data::{Augment, MAX_WORKERS, Preprocess, info};
 use kiln_models::{Registry, nearest, options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Curve, Ema, Error, Group, Loss, Optimizer, Schedule};
+use crate::{Curve, Ema, Error, Group, Loss, Optimizer, Reading, Schedule};
 
 /// More is a slip of the finger.
 pub const MOST_EPOCHS: usize = 1_000_000;
@@ -77,21 +77,6 @@ pub struct Recipe {
 pub struct Stop {
     /// Epochs without a better validation result after which the run ends; 0 never ends it.
     pub patience: usize,
-}
-
-/// How samples are read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// Threads that read and augment.
-    pub workers: usize,
-    /// What an unreadable sample does: `fail` ends the run, `skip` counts and reports it.
-    pub on_error: Policy,
-}
-
-impl Default for Reading {
-    fn default() -> Self {
-        Reading { workers: 2, on_error: Policy::Fail }
-    }
 }
 
 impl Recipe {
@@ -494,6 +479,7 @@ mod tests {
                  one-cycle or plateau, not \"cosin\"; did you mean `cosine`?",
             ),
             ("loader.on_error=xyzzy", "`loader.on_error` takes fail or skip, not \"xyzzy\""),
+            ("loader.sampling=rare", "`loader.sampling` takes once or balanced, not \"rare\""),
         ] {
             let error = recipe.set(assignment).unwrap_err().to_string();
             assert_eq!(error, format!("recipe --set: {message}"));

@@ -10,7 +10,7 @@ use kiln_data::Splits;
 use kiln_models::{Registry, trainable};
 
 use crate::folder::Folder;
-use crate::parts::{Prepared, prepare};
+use crate::parts::{Prepared, SPLIT, prepare};
 use crate::report::{About, Ended};
 use crate::run::{self, Run, noted};
 use crate::{Error, Evaluation, Event, Observer, Recipe, Started, Subject, machine};
@@ -97,6 +97,11 @@ pub fn train<R: Registry>(
     notes.0.iter().for_each(|note| observer.event(Event::Note(note)));
     if !job.resume {
         folder.write_recipe(&recipe)?;
+    }
+    // A run that was killed before it wrote its split writes it when it goes on.
+    let saved = folder.path().join(SPLIT).exists();
+    if let Some(table) = (!saved).then(|| parts.table(&recipe)).flatten() {
+        folder.write(SPLIT, table.as_bytes())?;
     }
 
     let mut run = match fresh {

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln train --resume runs/lenet5-mnist              Go on where a run was stopped
   kiln train --resume runs/my-recipe --seeds 3       Go on where several were stopped
   kiln train lenet5 --dry-run                        What would it do?
-  kiln train my-recipe.toml --dataset folders --data photos/   Photos in a folder per class
+  kiln train resnet18 --data photos/                 Your photos: a folder per class, or one and a CSV
 
 Ctrl-C stops after the current step and writes a checkpoint (exit status 130).
 
@@ -55,7 +55,7 @@ pub struct Train {
     /// Data set, if not the recipe's
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// Folder with the data set; without it kiln's embedded sample is used
+    /// Folder with the data set, or with your own photos; without it kiln's embedded sample is used
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]

@@ -9,6 +9,7 @@ mod errors;
 mod folders;
 mod forward;
 mod listing;
+mod photos;
 mod predict;
 mod pretrained;
 mod refusals;

@@ -9,7 +9,7 @@ use crate::manifest::Manifest;
 use crate::{Dataset, Error};
 
 /// The complete set below `data`.
-pub(super) fn open(manifest: &Manifest, data: &Path) -> Result<Parts, Error> {
+pub(crate) fn open(manifest: &Manifest, data: &Path) -> Result<Parts, Error> {
     let folder = folder(manifest, data);
     let read = |prefix, part| from_folder(manifest, &folder, prefix, part);
     Ok(Parts {

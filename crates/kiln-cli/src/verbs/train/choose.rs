@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
 use kiln::burn::tensor::Device;
+use kiln::data::transform::Crop;
 use kiln::models::{Zoo, nearest};
 use kiln::train::{Job, PRETRAINED, Recipe, recipes, run_of, runs_in};
 
@@ -16,6 +17,8 @@ use crate::verbs::subject::{is_model, looks_like_a_path};
 
 /// The file that makes a folder a run.
 const RECIPE: &str = "recipe.toml";
+/// The data set of photos of one's own.
+const OWN: &str = "folders";
 
 impl Train {
     /// The run folder, and whether it is to be continued.
@@ -205,6 +208,15 @@ impl Train {
             info(dataset)?;
             recipe.take(dataset);
         }
+        if self.means_own_photos(&recipe)? {
+            recipe.take(OWN);
+            if recipe.augment.is_identity() {
+                // What photos of one's own bear without harm.
+                recipe.augment.crop = Crop::Resized;
+                recipe.augment.crop_area = [0.35, 1.0];
+                recipe.augment.flip = 0.5;
+            }
+        }
         if let Some(data) = &self.data {
             recipe.data = Some(absolute_text(data)?);
         }
@@ -223,6 +235,25 @@ impl Train {
         }
         recipe.set_all(&self.set)?;
         Ok(recipe)
+    }
+
+    /// Whether --data holds no copy of the recipe's data set, but photos of the user's own, and only a model was named.
+    fn means_own_photos(&self, recipe: &Recipe) -> Result<bool, Failure> {
+        use kiln::data::{Error, open};
+
+        let (Some(name), Some(data)) = (&self.recipe, &self.data) else { return Ok(false) };
+        let chosen = self.dataset.is_some() || recipe.dataset == OWN || !is_model(name);
+        if chosen || open(&recipe.dataset, Some(data)).is_ok() {
+            return Ok(false);
+        }
+        let photos = info(&recipe.dataset).is_ok_and(|info| info.preprocess.channels == 3);
+        match open(OWN, Some(data)) {
+            Ok(_) => Ok(true),
+            // What is wrong with photos is worth more than what they aren't.
+            Err(error @ Error::Malformed { .. }) => Err(error.into()),
+            Err(error @ Error::Folders { .. }) if photos => Err(error.into()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// A recipe file, or a recipe that kiln carries: `MODEL-DATASET` where --dataset names one.
