@@ -1,5 +1,6 @@
 //! `cargo xtask bench WHAT`: whole programs measured, each into its own section of docs/performance.md.
 
+mod data;
 mod dense;
 mod infer;
 mod load;
@@ -20,6 +21,7 @@ use crate::stamp::Stamp;
 
 const WHAT: &str = "start (a photo's classes, from nothing), load (memory of VGG-16's weights), \
                     dense (one pass over a large image against its crops), \
+                    data (photos to batches against torchvision's loaders), \
                     infer [MODEL…] (forward passes against other engines and burn)";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -36,6 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "start" => start::run(request, &stamp),
         "load" => load::run(request, &stamp),
         "dense" => dense::run(&stamp),
+        "data" => data::run(&request, &stamp),
         other => bail!("nothing to measure is called `{other}`; there are: {WHAT}"),
     }
 }

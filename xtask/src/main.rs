@@ -32,7 +32,7 @@ usage: cargo xtask VERB [ARGUMENTS]
   index [--check]                the model table of README.md, from `kiln models --json`
   backends [BACKEND…]            one training step on flex, ndarray and wgpu, compared; docs/backends.md
   parity [MODEL…]                full-size scores and converted files against PyTorch; docs/parity.md
-  bench start | load | dense | infer   what is measured against Python and others; docs/performance.md
+  bench start | load | dense | data | infer   what is measured against Python and others; docs/performance.md
   sanitize                       the kernels' tests under AddressSanitizer (Linux)
 
 Every command runs from any folder of the workspace.";
