@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1] 7.png
   kiln predict resnet50 --weights pretrained photo.jpg
   kiln predict yolo.cfg --weights yolo.weights --names coco.names street.jpg --out seen
+  kiln predict yolov3 --weights yolov3.weights --names coco.names street.jpg --out seen
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
 training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
@@ -45,10 +46,11 @@ to get them from.
 predictions.png shows the images, predictions-1.png, -2.png and so on where they are more than 60.
 Those of an earlier call are replaced with --force only.
 
-A detector of darknet is named by its .cfg: its boxes are drawn into copies of the images below --out, with
+A detector of kiln is named, with darknet's .weights or a .safetensors of kiln's, and one of darknet by its .cfg: the
+boxes are drawn into copies of the images below --out, with
 detections.json, coco.json (image_id counts the images from 1, category_id the classes) and a .txt for
 each image: class, middle, width and height as parts of the image, score. Images are stretched to the
-network's input. Its JSON: {images: [{path, width, height, detections: [{class, name, score, box}]}],
+network's input, which --set preprocess.width=608 and .height change where a name was given. Its JSON: {images: [{path, width, height, detections: [{class, name, score, box}]}],
 errors: [{path, error}]}, the box as left, top, right and bottom in pixels.
 
 JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
@@ -98,7 +100,7 @@ type Seen = (PathBuf, Result<Vec<Prediction>, String>);
 impl Predict {
     /// Predicts and prints.
     pub fn run(self, output: Output) -> Verb {
-        if detect::is_cfg(&self.subject) {
+        if detect::is_detector(&self.subject) {
             return detect::run(&self, output);
         }
         if self.weights.is_none() && is_model(&self.subject) {

@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kiln::burn::tensor::Device;
+use kiln::models::Detectors;
+use kiln::models::weights::{self, darknet};
+use serde_json::Value;
+
 use crate::{json, keys, text};
 
 /// A detector that sees the same box of the class `b` in every image: half as wide and high, in the middle. Its weights are
@@ -40,13 +45,13 @@ fn detected_boxes_are_printed_drawn_and_written_in_three_formats() {
     let one = &seen["detections"][0];
     assert_eq!((&one["name"], &one["class"]), (&"b".into(), &1.into()));
     assert!(one["score"].as_f64().unwrap() > 0.99);
-    let sides = |value: &serde_json::Value| {
+    let sides = |value: &Value| {
         value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap().round()).collect::<Vec<_>>()
     };
     assert_eq!(sides(&one["box"]), [100.0, 50.0, 300.0, 150.0]);
 
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
-    let coco: serde_json::Value = serde_json::from_str(&read("coco.json")).unwrap();
+    let coco: Value = serde_json::from_str(&read("coco.json")).unwrap();
     assert_eq!((&coco[0]["image_id"], &coco[0]["category_id"]), (&1.into(), &2.into()));
     assert_eq!(sides(&coco[0]["bbox"]), [100.0, 50.0, 200.0, 100.0]);
     assert!(read("photo.txt").starts_with("1 0.500000 0.500000 0.500000 0.500000 0.99"));
@@ -58,6 +63,63 @@ fn detected_boxes_are_printed_drawn_and_written_in_three_formats() {
 
     json(2, call.clone()); // nothing is overwritten unasked
     json(0, [&call[..], &["--force"]].concat());
+}
+
+#[test]
+fn a_native_detector_takes_darknets_weights_and_those_that_kiln_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = [
+        "num_classes=2",
+        "width=8",
+        "deepened=8",
+        "backbone.stages=[[4],[4],[4],[4],[4],[4]]",
+        "preprocess.width=96",
+        "preprocess.height=64",
+    ];
+    let mut options = Value::Object(Detectors.defaults("yolov3-tiny").unwrap());
+    for assignment in &set[..4] {
+        kiln::models::options::set(&mut options, assignment).unwrap();
+    }
+    let device = Device::default();
+    let options = options.as_object().unwrap();
+    let network = Detectors.build("yolov3-tiny", options, &device).unwrap();
+    let [theirs, ours, cut] =
+        ["a.weights", "a.safetensors", "cut.weights"].map(|name| folder.path().join(name));
+    darknet::save_module(&network, darknet::Header::default(), &theirs).unwrap();
+    weights::save(&network, &ours).unwrap();
+    let first_layer = 20 + 4 * (4 * 4 + 4 * 3 * 9);
+    fs::write(&cut, &fs::read(&theirs).unwrap()[..first_layer]).unwrap();
+    let photo = folder.path().join("photo.png");
+    image::RgbImage::from_fn(60, 40, |x, y| image::Rgb([x as u8 * 4, y as u8 * 6, 90]))
+        .save(&photo)
+        .unwrap();
+    let call = |weights: &Path| -> Vec<String> {
+        let mut words = vec!["predict", "yolov3-tiny", "--weights", text(weights), text(&photo)];
+        words.extend(["--conf", "0", "--iou", "1"]);
+        words.extend(set.iter().flat_map(|&assignment| ["--set", assignment]));
+        words.into_iter().map(str::to_owned).collect()
+    };
+
+    let of = |status, call: Vec<String>| json(status, call.iter().map(String::as_str));
+    let seen = of(0, call(&theirs));
+
+    // Three boxes at each of 2×3 and 4×6 cells, of two classes each.
+    assert_eq!(seen["images"][0]["detections"].as_array().unwrap().len(), 3 * (6 + 24) * 2);
+    assert_eq!(of(0, call(&ours)), seen);
+    let refused = of(1, call(&cut));
+    assert!(refused["error"].as_str().unwrap().contains("ends after 1 of the"), "{refused}");
+    let odd = [&call(&ours)[..], &["--set".to_owned(), "preprocess.width=100".to_owned()]].concat();
+    assert!(of(2, odd)["error"].as_str().unwrap().contains("multiples of 32"));
+}
+
+#[test]
+fn verbs_for_classifiers_say_which_take_detectors() {
+    for call in [&["train", "yolov3"][..], &["bench", "yolov3-resnet18"], &["eval", "yolov2-tiny"]]
+    {
+        let object = json(2, call.iter().copied());
+        assert!(object["error"].as_str().unwrap().contains("is a detector"), "{object}");
+        assert!(object["hint"].as_str().unwrap().contains("kiln predict"), "{object}");
+    }
 }
 
 #[test]

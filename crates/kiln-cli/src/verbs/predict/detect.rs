@@ -1,4 +1,4 @@
-//! `kiln predict NETWORK.cfg`: the objects that a darknet detector sees, drawn into the images and written as data.
+//! `kiln predict` of a detector: the objects that it sees, drawn into the images and written as data.
 
 use std::fs;
 use std::io::Write;
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use kiln::burn::tensor::{Device, Tensor, TensorData};
 use kiln::data::{Pixels, Preprocess, decode};
 use kiln::metrics::{BoundingBox, Detection, suppress_grouped};
-use kiln::models::darknet_cfg::{CfgNetwork, DarknetCfg};
-use kiln::models::weights::darknet;
+use kiln::models::darknet_cfg::DarknetCfg;
+use kiln::models::weights::{self, darknet};
+use kiln::models::{AnyDetector, Detector as _, Detectors, Options};
 use kiln::viz::{Labelled, draw_boxes};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use crate::errors::{Failure, Verb};
 use crate::numbers::{percent, plural};
 use crate::output::{self, Output};
 use crate::table::{BOLD, FAINT};
+use crate::verbs::subject::{Settings, detector_options, is_model, sized};
 
 /// Least score of a box, unless `--conf` says otherwise.
 const SURE: f64 = 0.25;
@@ -26,8 +28,12 @@ const OVERLAP: f64 = 0.45;
 /// What `--out` writes beside the images.
 const TABLES: [&str; 2] = ["detections.json", "coco.json"];
 
-/// Whether the first argument names a network of darknet.
-pub fn is_cfg(subject: &str) -> bool {
+/// Whether the first argument names a detector: of kiln, or a `.cfg` of darknet.
+pub fn is_detector(subject: &str) -> bool {
+    is_cfg(subject) || Detectors.has(subject) && !is_model(subject)
+}
+
+fn is_cfg(subject: &str) -> bool {
     Path::new(subject).extension().is_some_and(|ending| ending == "cfg")
 }
 
@@ -49,7 +55,7 @@ struct Times {
 
 /// A detector and how its images are prepared.
 struct Detector {
-    network: CfgNetwork,
+    network: AnyDetector,
     preprocess: Preprocess,
     classes: Vec<String>,
     sure: f32,
@@ -63,12 +69,8 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
             .hint("add --weights FILE.weights"));
     };
     let files = expand(&predict.images)?;
-    let cfg = DarknetCfg::open(Path::new(&predict.subject))?;
-    if cfg.heads().is_empty() {
-        return Err(Failure::failed(format!("{} has no [yolo] or [region]", predict.subject))
-            .hint("kiln predict takes detectors in darknet's format, no classifiers"));
-    }
-    let classes = names(predict, cfg.heads()[0].classes)?;
+    let plan = Plan::of(predict)?;
+    let classes = names(predict, plan.classes())?;
     if let Some(folder) = &predict.out {
         crate::target::folder(folder)?;
         for file in TABLES.iter().map(|name| folder.join(name)) {
@@ -78,24 +80,15 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
         }
     }
     let device = predict.device.open()?.device;
-    let (network, read) = darknet::load(cfg.init(&device), weights)?;
-    if read.layers < read.of {
-        return Err(Failure::failed(format!(
-            "{} ends after {} of the {} layers that have weights",
-            weights.display(),
-            read.layers,
-            read.of
-        ))
-        .hint("it is the backbone alone; name the file of the whole network"));
-    }
-    let [channels, height, width] = cfg.input();
     let detector = Detector {
-        network,
-        preprocess: Preprocess::plain(channels, height, width),
+        preprocess: plan.preprocess()?,
+        network: plan.load(weights, &device)?,
         classes,
         sure: predict.conf.unwrap_or(SURE) as f32,
         overlap: predict.iou.unwrap_or(OVERLAP) as f32,
     };
+    let Preprocess { channels, height, width, .. } = detector.preprocess;
+    detector.network.check_input([channels, height, width])?;
 
     let mut times = Times::default();
     let mut seen = Vec::with_capacity(files.len());
@@ -134,6 +127,78 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
         _ if output.json => Ok(1),
         _ => Err(Failure::failed(format!("{} could not be read", plural(failed as u64, "image")))
             .hint("give it PNG, JPEG, GIF, BMP or WebP files that are whole")),
+    }
+}
+
+/// A detector before its weights are read.
+enum Plan {
+    Cfg(DarknetCfg),
+    Native { name: String, options: Options, settings: Settings },
+}
+
+impl Plan {
+    fn of(predict: &Predict) -> Result<Self, Failure> {
+        if !is_cfg(&predict.subject) {
+            let (name, settings) = (predict.subject.clone(), Settings::parse(&predict.set)?);
+            let options = detector_options(&name, &settings.options)?;
+            return Ok(Self::Native { name, options, settings });
+        }
+        if !predict.set.is_empty() {
+            return Err(Failure::usage("a .cfg says all of its network itself")
+                .hint("leave --set away, or change the .cfg"));
+        }
+        let cfg = DarknetCfg::open(Path::new(&predict.subject))?;
+        if cfg.heads().is_empty() {
+            return Err(Failure::failed(format!("{} has no [yolo] or [region]", predict.subject))
+                .hint("kiln predict takes detectors in darknet's format, no classifiers"));
+        }
+        Ok(Self::Cfg(cfg))
+    }
+
+    fn classes(&self) -> usize {
+        match self {
+            Self::Cfg(cfg) => cfg.heads()[0].classes,
+            Self::Native { options, .. } => options["num_classes"].as_u64().unwrap_or(0) as usize,
+        }
+    }
+
+    /// How images become its input: stretched, and no more.
+    fn preprocess(&self) -> Result<Preprocess, Failure> {
+        match self {
+            Self::Cfg(cfg) => {
+                let [channels, height, width] = cfg.input();
+                Ok(Preprocess::plain(channels, height, width))
+            }
+            Self::Native { name, options, settings } => {
+                let usual = Detectors.entry(name)?.input;
+                let [channels, height, width] = sized(name, usual, options, None)?;
+                settings.over(&Preprocess::plain(channels, height, width))
+            }
+        }
+    }
+
+    fn load(self, file: &Path, device: &Device) -> Result<AnyDetector, Failure> {
+        let (network, read) = match self {
+            Self::Cfg(cfg) => {
+                let (network, read) = darknet::load(cfg.init(device), file)?;
+                (AnyDetector::Cfg(network), read)
+            }
+            Self::Native { name, options, .. } => {
+                let network = Detectors.build(&name, &options, device)?;
+                if file.extension().is_none_or(|ending| ending != "weights") {
+                    return Ok(weights::load_exact(network, file, &[])?);
+                }
+                darknet::load_module(network, file)?
+            }
+        };
+        if read.layers == read.of {
+            return Ok(network);
+        }
+        let (shown, layers, of) = (file.display(), read.layers, read.of);
+        Err(Failure::failed(format!(
+            "{shown} ends after {layers} of the {of} layers that have weights"
+        ))
+        .hint("it is the backbone alone; name the file of the whole network"))
     }
 }
 
@@ -184,8 +249,10 @@ impl Detector {
 
         let start = Instant::now();
         let size = [pixels.width, pixels.height];
-        let heads = self.network.heads().iter().zip(maps);
+        let heads = self.network.heads([height, width]);
         let found: Vec<Detection> = heads
+            .iter()
+            .zip(maps)
             .flat_map(|(head, map)| head.candidates(map, self.sure).remove(0))
             .map(|one| {
                 let [w, h] = size.map(|side| side as f64);
