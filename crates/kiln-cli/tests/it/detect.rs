@@ -50,6 +50,10 @@ fn detected_boxes_are_printed_drawn_and_written_in_three_formats() {
     };
     assert_eq!(sides(&one["box"]), [100.0, 50.0, 300.0, 150.0]);
 
+    // Between bars the image is the middle half of the input, and the box all of it from top to bottom.
+    let boxed = json(0, [&call[..7], &["--letterbox"]].concat());
+    assert_eq!(sides(&boxed["images"][0]["detections"][0]["box"]), [100.0, 0.0, 300.0, 200.0]);
+
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let coco: Value = serde_json::from_str(&read("coco.json")).unwrap();
     assert_eq!((&coco[0]["image_id"], &coco[0]["category_id"]), (&1.into(), &2.into()));

@@ -5,13 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kiln::burn::tensor::{Device, Tensor, TensorData};
-use kiln::data::{Pixels, Preprocess, decode};
-use kiln::metrics::{BoundingBox, Detection, suppress_grouped};
-use kiln::models::darknet_cfg::DarknetCfg;
-use kiln::models::weights::{self, darknet};
-use kiln::models::{AnyDetector, Detector as _, Detectors, Options};
-use kiln::viz::{Labelled, draw_boxes};
+use kiln::data::decode;
+use kiln::metrics::Detection;
 use serde_json::{Value, json};
 
 use super::{Predict, expand, reason};
@@ -19,7 +14,7 @@ use crate::errors::{Failure, Verb};
 use crate::numbers::{percent, plural};
 use crate::output::{self, Output};
 use crate::table::{BOLD, FAINT};
-use crate::verbs::subject::{Settings, detector_options, is_model, sized};
+use crate::verbs::detector::{Detector, Plan, Times};
 
 /// Least score of a box, unless `--conf` says otherwise.
 const SURE: f64 = 0.25;
@@ -28,38 +23,11 @@ const OVERLAP: f64 = 0.45;
 /// What `--out` writes beside the images.
 const TABLES: [&str; 2] = ["detections.json", "coco.json"];
 
-/// Whether the first argument names a detector: of kiln, or a `.cfg` of darknet.
-pub fn is_detector(subject: &str) -> bool {
-    is_cfg(subject) || Detectors.has(subject) && !is_model(subject)
-}
-
-fn is_cfg(subject: &str) -> bool {
-    Path::new(subject).extension().is_some_and(|ending| ending == "cfg")
-}
-
 /// What came of one image.
 struct Seen {
     path: PathBuf,
     size: [usize; 2],
     found: Result<Vec<Detection>, String>,
-}
-
-/// Time that each stage took, over all images.
-#[derive(Default)]
-struct Times {
-    decode: Duration,
-    network: Duration,
-    boxes: Duration,
-    draw: Duration,
-}
-
-/// A detector and how its images are prepared.
-struct Detector {
-    network: AnyDetector,
-    preprocess: Preprocess,
-    classes: Vec<String>,
-    sure: f32,
-    overlap: f32,
 }
 
 /// Detects, draws, writes and prints.
@@ -69,8 +37,8 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
             .hint("add --weights FILE.weights"));
     };
     let files = expand(&predict.images)?;
-    let plan = Plan::of(predict)?;
-    let classes = names(predict, plan.classes())?;
+    let plan = Plan::of(&predict.subject, &predict.set)?;
+    let classes = plan.names(predict.names.as_deref())?;
     if let Some(folder) = &predict.out {
         crate::target::folder(folder)?;
         for file in TABLES.iter().map(|name| folder.join(name)) {
@@ -80,24 +48,17 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
         }
     }
     let device = predict.device.open()?.device;
-    let detector = Detector {
-        preprocess: plan.preprocess()?,
-        network: plan.load(weights, &device)?,
-        classes,
-        sure: predict.conf.unwrap_or(SURE) as f32,
-        overlap: predict.iou.unwrap_or(OVERLAP) as f32,
-    };
-    let Preprocess { channels, height, width, .. } = detector.preprocess;
-    detector.network.check_input([channels, height, width])?;
+    let limits = [predict.conf.unwrap_or(SURE), predict.iou.unwrap_or(OVERLAP)];
+    let detector = plan.load(weights, classes, predict.letterbox, limits, device)?;
 
     let mut times = Times::default();
     let mut seen = Vec::with_capacity(files.len());
     for path in files {
-        seen.push(detector.look(path, predict.out.as_deref(), &device, &mut times)?);
+        seen.push(look(&detector, path, predict.out.as_deref(), &mut times)?);
     }
-    let object = detector.object(&seen);
+    let object = object(&detector, &seen);
     if let Some(folder) = &predict.out {
-        detector.write(folder, &seen, &object)?;
+        write(folder, &seen, &object)?;
     }
     let failed = seen.iter().filter(|one| one.found.is_err()).count();
     for one in &seen {
@@ -120,7 +81,7 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
         if let Some(folder) = &predict.out {
             writeln!(to, "written to {}", folder.display())?;
         }
-        times.write(seen.len() - failed, to)
+        write_times(&times, seen.len() - failed, to)
     })?;
     match failed {
         0 => Ok(0),
@@ -130,241 +91,102 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
     }
 }
 
-/// A detector before its weights are read.
-enum Plan {
-    Cfg(DarknetCfg),
-    Native { name: String, options: Options, settings: Settings },
-}
-
-impl Plan {
-    fn of(predict: &Predict) -> Result<Self, Failure> {
-        if !is_cfg(&predict.subject) {
-            let (name, settings) = (predict.subject.clone(), Settings::parse(&predict.set)?);
-            let options = detector_options(&name, &settings.options)?;
-            return Ok(Self::Native { name, options, settings });
+/// Detects what is in the image at `path`, and draws it into a copy in `out`.
+fn look(
+    detector: &Detector,
+    path: PathBuf,
+    out: Option<&Path>,
+    times: &mut Times,
+) -> Result<Seen, Failure> {
+    let start = Instant::now();
+    let prepared = decode(&path).and_then(|pixels| {
+        let prepared = detector.prepare(&pixels)?;
+        Ok((pixels, prepared))
+    });
+    times.decode += start.elapsed();
+    let (pixels, (numbers, place)) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let error = reason(&path, Failure::from(error).message());
+            return Ok(Seen { path, size: [0, 0], found: Err(error) });
         }
-        if !predict.set.is_empty() {
-            return Err(Failure::usage("a .cfg says all of its network itself")
-                .hint("leave --set away, or change the .cfg"));
-        }
-        let cfg = DarknetCfg::open(Path::new(&predict.subject))?;
-        if cfg.heads().is_empty() {
-            return Err(Failure::failed(format!("{} has no [yolo] or [region]", predict.subject))
-                .hint("kiln predict takes detectors in darknet's format, no classifiers"));
-        }
-        Ok(Self::Cfg(cfg))
-    }
-
-    fn classes(&self) -> usize {
-        match self {
-            Self::Cfg(cfg) => cfg.heads()[0].classes,
-            Self::Native { options, .. } => options["num_classes"].as_u64().unwrap_or(0) as usize,
-        }
-    }
-
-    /// How images become its input: stretched, and no more.
-    fn preprocess(&self) -> Result<Preprocess, Failure> {
-        match self {
-            Self::Cfg(cfg) => {
-                let [channels, height, width] = cfg.input();
-                Ok(Preprocess::plain(channels, height, width))
-            }
-            Self::Native { name, options, settings } => {
-                let usual = Detectors.entry(name)?.input;
-                let [channels, height, width] = sized(name, usual, options, None)?;
-                settings.over(&Preprocess::plain(channels, height, width))
-            }
-        }
-    }
-
-    fn load(self, file: &Path, device: &Device) -> Result<AnyDetector, Failure> {
-        let (network, read) = match self {
-            Self::Cfg(cfg) => {
-                let (network, read) = darknet::load(cfg.init(device), file)?;
-                (AnyDetector::Cfg(network), read)
-            }
-            Self::Native { name, options, .. } => {
-                let network = Detectors.build(&name, &options, device)?;
-                if file.extension().is_none_or(|ending| ending != "weights") {
-                    return Ok(weights::load_exact(network, file, &[])?);
-                }
-                darknet::load_module(network, file)?
-            }
-        };
-        if read.layers == read.of {
-            return Ok(network);
-        }
-        let (shown, layers, of) = (file.display(), read.layers, read.of);
-        Err(Failure::failed(format!(
-            "{shown} ends after {layers} of the {of} layers that have weights"
-        ))
-        .hint("it is the backbone alone; name the file of the whole network"))
-    }
-}
-
-/// The names of the classes: a line each of the file that `--names` gives, else numbers.
-fn names(predict: &Predict, classes: usize) -> Result<Vec<String>, Failure> {
-    let Some(file) = &predict.names else {
-        return Ok((0..classes).map(|class| format!("class {class}")).collect());
     };
-    let text = fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
-    let names: Vec<String> =
-        text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    if names.len() == classes {
-        return Ok(names);
+    let size = [pixels.width, pixels.height];
+    let found = detector.detect(numbers, place, size, times);
+
+    if let Some(folder) = out {
+        let start = Instant::now();
+        let image = detector.drawn(&pixels, &found);
+        fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
+        let file = folder.join(picture(&path));
+        image
+            .save(&file)
+            .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+        times.draw += start.elapsed();
     }
-    let (file, found) = (file.display(), names.len());
-    Err(Failure::usage(format!("{file} names {found} classes, and the network has {classes}"))
-        .hint("a line per class, in the network's order"))
+    Ok(Seen { path, size, found: Ok(found) })
 }
 
-impl Detector {
-    /// Detects what is in the image at `path`, and draws it into a copy in `out`.
-    fn look(
-        &self,
-        path: PathBuf,
-        out: Option<&Path>,
-        device: &Device,
-        times: &mut Times,
-    ) -> Result<Seen, Failure> {
-        let start = Instant::now();
-        let prepared = decode(&path).and_then(|pixels| {
-            let numbers = self.preprocess.apply(&pixels)?;
-            Ok((pixels, numbers))
+fn object(detector: &Detector, seen: &[Seen]) -> Value {
+    let images = seen.iter().filter_map(|one| {
+        let found = one.found.as_ref().ok()?.iter().map(|d| {
+            json!({
+                "class": d.class,
+                "name": detector.classes[d.class],
+                "score": d.score,
+                "box": d.bounds.to_corners(),
+            })
         });
-        times.decode += start.elapsed();
-        let (pixels, numbers) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                let error = reason(&path, Failure::from(error).message());
-                return Ok(Seen { path, size: [0, 0], found: Err(error) });
-            }
-        };
+        Some(json!({
+            "path": one.path.display().to_string(),
+            "width": one.size[0],
+            "height": one.size[1],
+            "detections": found.collect::<Vec<_>>(),
+        }))
+    });
+    let errors = seen.iter().filter_map(|one| {
+        let error = one.found.as_ref().err()?;
+        Some(json!({ "path": one.path.display().to_string(), "error": error }))
+    });
+    json!({ "images": images.collect::<Vec<_>>(), "errors": errors.collect::<Vec<_>>() })
+}
 
-        let start = Instant::now();
-        let Preprocess { channels, height, width, .. } = self.preprocess;
-        let data = TensorData::new(numbers, [1, channels, height, width]);
-        let maps = self.network.forward(Tensor::<4>::from_data(data, device));
-        times.network += start.elapsed();
-
-        let start = Instant::now();
-        let size = [pixels.width, pixels.height];
-        let heads = self.network.heads([height, width]);
-        let found: Vec<Detection> = heads
-            .iter()
-            .zip(maps)
-            .flat_map(|(head, map)| head.candidates(map, self.sure).remove(0))
-            .map(|one| {
-                let [w, h] = size.map(|side| side as f64);
-                let [left, top, right, bottom] = one.bounds.map(f64::from);
-                let bounds = BoundingBox {
-                    left: left * w,
-                    top: top * h,
-                    right: right * w,
-                    bottom: bottom * h,
-                };
-                Detection {
-                    class: one.class,
-                    score: f64::from(one.score),
-                    bounds: bounds.clipped(w, h),
-                }
-            })
-            .collect();
-        let boxes: Vec<BoundingBox> = found.iter().map(|one| one.bounds).collect();
-        let scores: Vec<f32> = found.iter().map(|one| one.score as f32).collect();
-        let classes: Vec<usize> = found.iter().map(|one| one.class).collect();
-        let kept = suppress_grouped(&boxes, &scores, &classes, self.overlap);
-        let found: Vec<Detection> = kept.into_iter().map(|at| found[at]).collect();
-        times.boxes += start.elapsed();
-
-        if let Some(folder) = out {
-            let start = Instant::now();
-            self.draw(&pixels, &found, &folder.join(picture(&path)))?;
-            times.draw += start.elapsed();
-        }
-        Ok(Seen { path, size, found: Ok(found) })
-    }
-
-    fn draw(&self, pixels: &Pixels, found: &[Detection], file: &Path) -> Result<(), Failure> {
-        let mut image = pixels.to_rgb();
-        // The surest is drawn last and lies on top.
-        let labelled: Vec<Labelled> = found
-            .iter()
-            .rev()
-            .map(|one| Labelled {
-                bounds: one.bounds.to_corners(),
-                class: one.class,
-                label: format!("{} {:.0} %", self.classes[one.class], 100.0 * one.score),
-            })
-            .collect();
-        draw_boxes(&mut image, &labelled);
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
-        }
-        image.save(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
-    }
-
-    fn object(&self, seen: &[Seen]) -> Value {
-        let images = seen.iter().filter_map(|one| {
-            let found = one.found.as_ref().ok()?.iter().map(|d| {
+/// The tables, and a text file per image as YOLO's trainers read them.
+fn write(folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
+    let coco: Vec<Value> = (1..)
+        .zip(seen)
+        .flat_map(|(image, one)| {
+            let found = one.found.iter().flatten();
+            found.map(move |d| {
                 json!({
-                    "class": d.class,
-                    "name": self.classes[d.class],
+                    "image_id": image,
+                    "category_id": d.class + 1,
+                    "bbox": d.bounds.to_origin(),
                     "score": d.score,
-                    "box": d.bounds.to_corners(),
-                })
-            });
-            Some(json!({
-                "path": one.path.display().to_string(),
-                "width": one.size[0],
-                "height": one.size[1],
-                "detections": found.collect::<Vec<_>>(),
-            }))
-        });
-        let errors = seen.iter().filter_map(|one| {
-            let error = one.found.as_ref().err()?;
-            Some(json!({ "path": one.path.display().to_string(), "error": error }))
-        });
-        json!({ "images": images.collect::<Vec<_>>(), "errors": errors.collect::<Vec<_>>() })
-    }
-
-    /// The tables, and a text file per image as YOLO's trainers read them.
-    fn write(&self, folder: &Path, seen: &[Seen], object: &Value) -> Result<(), Failure> {
-        fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
-        let coco: Vec<Value> = (1..)
-            .zip(seen)
-            .flat_map(|(image, one)| {
-                let found = one.found.iter().flatten();
-                found.map(move |d| {
-                    json!({
-                        "image_id": image,
-                        "category_id": d.class + 1,
-                        "bbox": d.bounds.to_origin(),
-                        "score": d.score,
-                    })
                 })
             })
-            .collect();
-        let texts = [format!("{object:#}\n"), format!("{}\n", Value::from(coco))];
-        for (name, text) in TABLES.iter().zip(texts) {
-            kiln::train::write_atomically(&folder.join(name), text.as_bytes())?;
-        }
-        for one in seen {
-            let Ok(found) = &one.found else { continue };
-            let [width, height] = one.size.map(|side| side as f64);
-            let lines: String = found
-                .iter()
-                .map(|d| {
-                    let [x, y, w, h] = d.bounds.to_centre();
-                    let [x, y, w, h] = [x / width, y / height, w / width, h / height];
-                    format!("{} {x:.6} {y:.6} {w:.6} {h:.6} {:.6}\n", d.class, d.score)
-                })
-                .collect();
-            let file = folder.join(picture(&one.path)).with_extension("txt");
-            kiln::train::write_atomically(&file, lines.as_bytes())?;
-        }
-        Ok(())
+        })
+        .collect();
+    let texts = [format!("{object:#}\n"), format!("{}\n", Value::from(coco))];
+    for (name, text) in TABLES.iter().zip(texts) {
+        kiln::train::write_atomically(&folder.join(name), text.as_bytes())?;
     }
+    for one in seen {
+        let Ok(found) = &one.found else { continue };
+        let [width, height] = one.size.map(|side| side as f64);
+        let lines: String = found
+            .iter()
+            .map(|d| {
+                let [x, y, w, h] = d.bounds.to_centre();
+                let [x, y, w, h] = [x / width, y / height, w / width, h / height];
+                format!("{} {x:.6} {y:.6} {w:.6} {h:.6} {:.6}\n", d.class, d.score)
+            })
+            .collect();
+        let file = folder.join(picture(&one.path)).with_extension("txt");
+        kiln::train::write_atomically(&file, lines.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// The name of the drawn copy.
@@ -373,22 +195,20 @@ fn picture(path: &Path) -> PathBuf {
     format!("{stem}.png").into()
 }
 
-impl Times {
-    fn write(&self, images: usize, to: &mut dyn Write) -> std::io::Result<()> {
-        if images == 0 {
-            return Ok(());
-        }
-        let each = |time: Duration| 1000.0 * time.as_secs_f64() / images as f64;
-        let all = self.decode + self.network + self.boxes + self.draw;
-        writeln!(
-            to,
-            "{FAINT}{}: decode {:.1} ms, network {:.1} ms, boxes {:.1} ms, draw and write {:.1} ms; {:.1} images/s{FAINT:#}",
-            plural(images as u64, "image"),
-            each(self.decode),
-            each(self.network),
-            each(self.boxes),
-            each(self.draw),
-            1000.0 / each(all),
-        )
+fn write_times(times: &Times, images: usize, to: &mut dyn Write) -> std::io::Result<()> {
+    if images == 0 {
+        return Ok(());
     }
+    let each = |time: Duration| 1000.0 * time.as_secs_f64() / images as f64;
+    let all = times.decode + times.network + times.boxes + times.draw;
+    writeln!(
+        to,
+        "{FAINT}{}: decode {:.1} ms, network {:.1} ms, boxes {:.1} ms, draw and write {:.1} ms; {:.1} images/s{FAINT:#}",
+        plural(images as u64, "image"),
+        each(times.decode),
+        each(times.network),
+        each(times.boxes),
+        each(times.draw),
+        1000.0 / each(all),
+    )
 }
