@@ -1,5 +1,6 @@
 //! `kiln data`: what data sets there are, whether they are sound, what training sees of them.
 
+mod boxes;
 mod convert;
 mod preview;
 
@@ -27,6 +28,8 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln data preview mnist                 A sheet of digits as training sees them
   kiln data convert mnist --out digits/   One PNG per digit, one folder per class
   kiln data check folders --data photos/  Your own images, in a folder per class
+  kiln data check cells/                  Images with boxes: VOC, COCO or YOLO
+  kiln data convert cells/ --to coco --out cells-coco/
 
 JSON:
   list     {datasets: [{name, task, classes, summary, samples, sample, licence, homepage,
@@ -35,7 +38,10 @@ JSON:
            unreadable, repeated}], duplicates}]}; exit status 1 unless all are clean
   fetch    {name, folder}
   preview  {name, split, count, augment, file}
-  convert  {name, folder, files, errors: [{path, error}]}";
+  convert  {name, folder, files, errors: [{path, error}]}
+  of sets with boxes: check {datasets: [{name, source, classes, clean, splits: [{name, images,
+           boxes}], per_class, findings: {empty, clipped, missing}}]}; convert has format, boxes,
+           crowds_left_out and findings too";
 
 /// Most sizes of images that are named one by one.
 const SIZES: usize = 5;
@@ -59,7 +65,7 @@ enum Action {
     },
     /// Read every sample: counts, sizes, unreadable samples, duplicates across splits
     Check {
-        /// Data set [default: every embedded sample]
+        /// Data set, or a folder of images with boxes [default: every embedded sample]
         name: Option<String>,
         /// Folder with the data set; without it the embedded sample is checked
         #[arg(long, value_name = "DIR", requires = "name")]
@@ -75,7 +81,7 @@ enum Action {
     },
     /// Write a sheet of samples as training sees them
     Preview(preview::Preview),
-    /// Write a data set as image files, one folder per class
+    /// Write a data set as image files, one folder per class, or one with boxes in another format
     Convert(convert::Convert),
 }
 
@@ -156,6 +162,9 @@ fn list(filter: &str, output: Output) -> Verb {
 }
 
 fn check(name: Option<&str>, data: Option<&Path>, output: Output) -> Verb {
+    if let Some(name) = name.filter(|name| data.is_none() && boxes::is_place(name)) {
+        return boxes::check(Path::new(name), output);
+    }
     let names: Vec<String> = match name {
         Some(name) => vec![info(name)?.name],
         None => kiln::data::list()
