@@ -15,7 +15,7 @@ use burn::store::bridge;
 use super::apply::Loader;
 use super::{entries, write_file};
 use crate::darknet_cfg::CfgNetwork;
-use crate::{Error, parameters};
+use crate::{AnyDetector, Error, parameters};
 
 /// What a file of weights says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,32 @@ pub fn load(network: CfgNetwork, file: &Path) -> Result<(CfgNetwork, Read), Erro
 /// As [`load`].
 pub fn load_module<M: Module>(network: M, file: &Path) -> Result<(M, Read), Error> {
     load_layers(network, &[], file)
+}
+
+/// As [`load`] or [`load_module`], whichever the detector wants.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_any(network: AnyDetector, file: &Path) -> Result<(AnyDetector, Read), Error> {
+    match network {
+        AnyDetector::Cfg(network) => {
+            load(network, file).map(|(network, read)| (AnyDetector::Cfg(network), read))
+        }
+        network => load_module(network, file),
+    }
+}
+
+/// As [`save`] or [`save_module`], whichever the detector wants.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_any(network: &AnyDetector, header: Header, file: &Path) -> Result<(), Error> {
+    match network {
+        AnyDetector::Cfg(network) => save(network, header, file),
+        network => save_module(network, header, file),
+    }
 }
 
 /// As [`load`], from memory.
