@@ -193,7 +193,7 @@ pub fn refuse_detector(name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!("{name} is a detector, and this verb is for classifiers"))
-        .hint("`kiln models`, `kiln summary` and `kiln predict` take detectors"))
+        .hint("`kiln models`, `kiln summary`, `kiln predict` and `kiln eval` take detectors"))
 }
 
 /// Every option of the detector `name`, with what `set` changes.

@@ -117,9 +117,46 @@ fn a_native_detector_takes_darknets_weights_and_those_that_kiln_wrote() {
 }
 
 #[test]
+fn a_detector_is_measured_on_a_set_with_boxes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [cfg, weights, names] = detector(folder.path());
+    let at = |name: &str| folder.path().join("set").join(name);
+    fs::create_dir_all(at("images/test")).unwrap();
+    fs::create_dir_all(at("labels/test")).unwrap();
+    for (name, line) in [("1", "1 .5 .5 .5 .5"), ("2", "1 .5 .5 .5 .5\n0 .2 .2 .1 .1"), ("3", "")] {
+        image::RgbImage::new(80, 40).save(at(&format!("images/test/{name}.png"))).unwrap();
+        fs::write(at(&format!("labels/test/{name}.txt")), line).unwrap();
+    }
+    fs::write(at("data.yaml"), "test: images/test\nnames: [a, b]\n").unwrap();
+    let out = folder.path().join("report");
+    let set = folder.path().join("set");
+    let call = ["eval", text(&cfg), "--weights", text(&weights), "--data", text(&set)];
+    let call = [&call[..], &["--names", text(&names), "--out", text(&out)]].concat();
+
+    let object = json(0, call.clone());
+
+    // The box of `b` is right in two images, and made up in the third; `a` is missed.
+    assert_eq!((&object["samples"], &object["skipped"]), (&3.into(), &0.into()));
+    let classes = &object["classes"];
+    assert_eq!((&classes[0]["ap"], &classes[0]["objects"]), (&0.0.into(), &1.into()));
+    assert_eq!((&classes[1]["right"], &classes[1]["wrong"]), (&2.into(), &1.into()));
+    assert!(classes[1]["ap50"].as_f64().unwrap() > 0.6);
+    let mean = (classes[0]["ap"].as_f64().unwrap() + classes[1]["ap"].as_f64().unwrap()) / 2.0;
+    assert!((object["metrics"]["ap"].as_f64().unwrap() - mean).abs() < 1e-12);
+    assert_eq!(object["confusion"], serde_json::json!([[0, 0, 1], [0, 2, 0], [0, 1, 0]]));
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    let first = page.find("1 missed, 0 made up").unwrap();
+    assert!(first < page.find("0 missed, 0 made up").unwrap(), "the worst come first");
+    json(2, call.clone()); // the report is there already
+    json(0, [&call[..], &["--force"]].concat());
+    let error = json(2, [&call[..], &["--force", "--split", "train"]].concat());
+    assert!(error["hint"].as_str().unwrap().contains("test"), "{error}");
+    json(2, ["eval", text(&cfg), "--weights", text(&weights)]);
+}
+
+#[test]
 fn verbs_for_classifiers_say_which_take_detectors() {
-    for call in [&["train", "yolov3"][..], &["bench", "yolov3-resnet18"], &["eval", "yolov2-tiny"]]
-    {
+    for call in [&["train", "yolov3"][..], &["bench", "yolov3-resnet18"]] {
         let object = json(2, call.iter().copied());
         assert!(object["error"].as_str().unwrap().contains("is a detector"), "{object}");
         assert!(object["hint"].as_str().unwrap().contains("kiln predict"), "{object}");
