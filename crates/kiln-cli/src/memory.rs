@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use kiln::models::{Classifier, Registry, Zoo};
+use kiln::models::{
+    AnyDetector, Classifier, Detector, Registry, Zoo, parameters, summarize_detector,
+};
 use kiln::train::{Job, Memory, Use};
 
 use crate::device::Opened;
@@ -47,6 +49,43 @@ pub fn check<N: Classifier>(
         bytes(limit as u64),
     ))
     .hint("take fewer images at a time, or smaller ones"))
+}
+
+/// As [`check`], for an image of `input` through a detector. Layers are measured on one of the size `usual`, and their
+/// maps taken to grow as the image does.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_detector(
+    model: &str,
+    network: &AnyDetector,
+    usual: [usize; 3],
+    input: [usize; 3],
+    on: &Opened,
+) -> Result<(), Failure> {
+    const NUMBER: f64 = 4.0;
+    network.check_input(input)?;
+    let numbers = |shape: &[usize]| NUMBER * shape.iter().map(|&side| side as f64).product::<f64>();
+    let weights: f64 = parameters(network).iter().map(|one| numbers(&one.shape)).sum();
+    let mut need = weights + numbers(&input);
+    let limit = limit();
+    if on.backend.is_cpu() && need <= limit && need + GROWTH * numbers(&input) > limit {
+        let small = [input[0], input[1].min(usual[1]), input[2].min(usual[2])];
+        let rows = summarize_detector(network, small, &on.device)?.layers;
+        let largest = rows.iter().map(|row| numbers(&row.output)).fold(0.0, f64::max);
+        need += largest * numbers(&input) / numbers(&small);
+    }
+    if need <= limit {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{model} with an image of {} needs at least {} of memory, and {} are free",
+        shape(&input),
+        bytes(need as u64),
+        bytes(limit as u64),
+    ))
+    .hint("take a smaller image"))
 }
 
 /// As [`check`], for the training that `job` describes.

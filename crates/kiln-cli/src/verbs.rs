@@ -5,6 +5,7 @@ pub mod compare;
 pub mod completions;
 pub mod convert;
 pub mod data;
+mod detector;
 pub mod devices;
 pub mod eval;
 pub mod forward;

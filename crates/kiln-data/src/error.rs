@@ -107,6 +107,17 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A place that should have images with boxes has another layout.
+    #[error(
+        "{}: {reason}; expected a folder with Annotations/*.xml (VOC), annotations/*.json (COCO) or data.yaml (YOLO)",
+        path.display()
+    )]
+    Boxes {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A sample of a data set cannot be used.
     #[error("sample {name}: {reason}")]
     Sample {
@@ -212,6 +223,10 @@ impl Error {
 
     pub(crate) fn folders(folder: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Folders { folder: folder.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn boxes(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Boxes { path: path.into(), reason: reason.to_string() }
     }
 
     pub(crate) fn setting(key: &'static str, reason: impl ToString) -> Self {

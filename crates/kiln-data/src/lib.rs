@@ -25,6 +25,7 @@
 //! ```
 
 mod batch;
+pub mod boxes;
 pub mod catalog;
 pub mod check;
 pub mod cifar;

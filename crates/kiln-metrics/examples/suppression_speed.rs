@@ -1,7 +1,7 @@
 //! How long non-maximum suppression of 10,000 boxes takes, where most of them stay and where few do.
 //!
-//! `cargo run --release --example suppression_speed`; the boxes are those of the Python lines that it prints, which measure
-//! torchvision.ops.nms.
+//! `cargo build --release --workspace --examples`, then `target/release/examples/suppression_speed`; the boxes are those of
+//! the Python lines that it prints, which measure torchvision.ops.nms.
 
 use std::time::Instant;
 

@@ -24,9 +24,8 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use kiln_kernels as kernels;
 use kiln_layers::{ConvBlock, ConvBlockConfig, trace};
 
-use crate::Error;
-use crate::weights::darknet::Block;
 use crate::yolo::Head;
+use crate::{Detector, Error, error};
 use parse::Fault;
 use plan::{Act, Plan, Pool, Step};
 
@@ -174,11 +173,9 @@ impl CfgNetwork {
         self.plan.input
     }
 
-    /// What darknet's file of weights fills, in its order.
-    pub(crate) fn blocks(&mut self) -> Vec<Block<'_>> {
-        let weights = self.plan.weights.iter();
-        let block = |(conv, weights): (_, &plan::Weights)| Block { conv, dense: weights.dense };
-        self.convs.iter_mut().zip(weights).map(block).collect()
+    /// Which of its layers with weights are connected ones.
+    pub(crate) fn dense(&self) -> Vec<bool> {
+        self.plan.weights.iter().map(|weights| weights.dense).collect()
     }
 
     fn step(&self, step: &Step, x: Tensor<4>, maps: &[Option<Tensor<4>>]) -> Tensor<4> {
@@ -224,6 +221,21 @@ impl CfgNetwork {
     }
 }
 
+impl Detector for CfgNetwork {
+    fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        self.forward(images)
+    }
+
+    fn heads(&self, image: [usize; 2]) -> Vec<Head> {
+        self.plan.heads.iter().map(|head| Head { input: image, ..head.clone() }).collect()
+    }
+
+    /// Its own size only: layers were planned for that.
+    fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
+        error::exactly(self.plan.input, image)
+    }
+}
+
 impl Act {
     fn forward(self, x: Tensor<4>) -> Tensor<4> {
         match self {
@@ -240,7 +252,8 @@ fn of(maps: &[Option<Tensor<4>>], at: usize) -> Tensor<4> {
     maps[at].clone().expect("the plan keeps what a later layer needs")
 }
 
-fn noted(kind: &'static str, y: Tensor<4>) -> Tensor<4> {
+/// `y`, which an operation of this kind gave, for whoever listens.
+pub(crate) fn noted(kind: &'static str, y: Tensor<4>) -> Tensor<4> {
     trace::note(|| trace::Layer::new(kind, &y));
     y
 }
@@ -258,6 +271,12 @@ fn max_pool(x: Tensor<4>, pool: Pool) -> Tensor<4> {
         return kernels::max_pool2d(x, options);
     }
     kernels::max_pool2d(x.pad((before, after, before, after), f32::NEG_INFINITY), options)
+}
+
+/// The largest of the `side`×`side` pixels around each; of an even number of them, more lie to the right and below.
+pub(crate) fn pool_around(x: Tensor<4>, side: usize) -> Tensor<4> {
+    let before = (side - 1) / 2;
+    max_pool(x, Pool { size: side, stride: 1, before, after: side - 1 - before })
 }
 
 /// Each pixel `factor`×`factor` times.

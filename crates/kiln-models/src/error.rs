@@ -91,6 +91,19 @@ pub enum Error {
         /// Channels, height and width that were given.
         found: [usize; 3],
     },
+    /// Images whose sides can't be halved often enough, or of other channels.
+    #[error(
+        "the network takes images of {channels} channels whose sides are multiples of {stride}, not {}; name another size, with --input or in the recipe's [preprocess]",
+        shape(found)
+    )]
+    Multiple {
+        /// Channels that the network takes.
+        channels: usize,
+        /// Pixels that both sides are multiples of.
+        stride: usize,
+        /// Channels, height and width that were given.
+        found: [usize; 3],
+    },
     /// A head that needs maps which the network doesn't offer.
     #[error(
         "{head} needs {} {}, and the network offers {}; `kiln models --json` lists what each offers",
@@ -161,6 +174,40 @@ impl Error {
 pub(crate) fn at_least(smallest: [usize; 3], found: [usize; 3]) -> Result<(), Error> {
     let fits = found[0] == smallest[0] && found[1] >= smallest[1] && found[2] >= smallest[2];
     if fits { Ok(()) } else { Err(Error::Small { smallest, found }) }
+}
+
+/// Whether images of `found` have the shape `expected`.
+pub(crate) fn exactly(expected: [usize; 3], found: [usize; 3]) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Input { expected, found }) }
+}
+
+/// Whether images of `found` have so many `channels`, and sides that are multiples of `stride`.
+pub(crate) fn multiples(channels: usize, stride: usize, found: [usize; 3]) -> Result<(), Error> {
+    let sides = found[1..].iter().all(|&side| side > 0 && side.is_multiple_of(stride));
+    if found[0] == channels && sides {
+        return Ok(());
+    }
+    Err(Error::Multiple { channels, stride, found })
+}
+
+/// Whether `anchors` are boxes that can be shared out among so many maps.
+pub(crate) fn anchors(anchors: &[[f32; 2]], maps: usize) -> Result<(), Error> {
+    let usable = anchors.iter().flatten().all(|side| side.is_finite() && *side > 0.0);
+    if usable && !anchors.is_empty() && anchors.len() <= 1000 && anchors.len().is_multiple_of(maps)
+    {
+        return Ok(());
+    }
+    let found = anchors.len();
+    let reason = format!(
+        "anchors must be pairs of numbers above 0, as many for each of {maps} maps and 1000 at most, found {found}"
+    );
+    Err(Error::Options { reason })
+}
+
+/// A backbone that can't be had without its scores.
+pub(crate) fn headless() -> Error {
+    let reason = "this network can't be taken without its head, as a backbone must".to_owned();
+    Error::Options { reason }
 }
 
 /// `a, b or c`.

@@ -1,7 +1,8 @@
 //! The networks of kiln, one paper per file, with other frameworks' weights.
 //!
-//! [`Zoo`] builds every network by name. A network of your own needs a [`Classifier`]
-//! implementation, and a [`Registry`] of your own if it shall be built by name too.
+//! [`Zoo`] builds every classifier by name, and [`Detectors`] every detector, which is a head on one of those. A network of
+//! your own needs a [`Classifier`] implementation, and a [`Registry`] of your own if it shall be built by name too; one
+//! that gives boxes implements [`Detector`].
 //!
 //! ```
 //! use burn::prelude::*;
@@ -24,6 +25,7 @@ mod convolutional;
 pub mod darknet;
 pub mod darknet53;
 pub mod darknet_cfg;
+mod detector;
 mod error;
 mod feature;
 pub mod googlenet;
@@ -42,10 +44,13 @@ pub mod vgg;
 pub mod weights;
 pub mod xception;
 pub mod yolo;
+pub mod yolov2;
+pub mod yolov3;
 mod zoo;
 
 pub use classifier::Classifier;
 pub use convolutional::{Convolutional, ConvolutionalHead};
+pub use detector::Detector;
 pub use error::Error;
 pub use feature::{Feature, FeatureInfo};
 pub use kiln_layers::{Criterion, Objective, Targets};
@@ -53,5 +58,5 @@ pub use options::Options;
 pub use parameters::{Parameter, group, initialize, is_below, norm_flags, parameters, trainable};
 pub use registry::{Entry, Registry, Task};
 pub use suggest::{did_you_mean, nearest};
-pub use summary::{Row, Summary, summarize, trace};
-pub use zoo::{Architecture, Zoo};
+pub use summary::{Row, Summary, summarize, summarize_detector, trace};
+pub use zoo::{AnyDetector, Architecture, Detectors, Zoo};

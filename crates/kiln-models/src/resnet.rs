@@ -17,6 +17,7 @@ use kiln_layers::{
     Residual, ResidualConfig, Rounding, SqueezeExciteConfig, global_avg_pool, residual_stages,
 };
 
+use crate::classifier::whole;
 use crate::error::at_least;
 use crate::weights::Keys;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
@@ -83,7 +84,7 @@ pub struct ResNet {
     stem: ConvBlock,
     pool: MaxPool,
     stages: Vec<Vec<Residual>>,
-    head: Dense,
+    head: Option<Dense>,
 }
 
 impl ResNetConfig {
@@ -133,8 +134,10 @@ impl ResNetConfig {
                 .init(device),
             pool: MaxPoolConfig::new(3, 2).with_padding(1).init(),
             stages: residual_stages(&self.depths, self.width, device, |place| self.unit(place)),
-            head: DenseConfig::new([self.branch.channels(8 * self.width), self.num_classes])
-                .init(device),
+            head: Some(
+                DenseConfig::new([self.branch.channels(8 * self.width), self.num_classes])
+                    .init(device),
+            ),
         }
     }
 
@@ -208,7 +211,7 @@ impl Classifier for ResNet {
         let x = self.pool.forward(self.stem.forward(images)); // stride 4
         let x = self.stages.iter().flatten().fold(x, |x, unit| unit.forward(x));
 
-        self.head.forward(global_avg_pool(x))
+        whole(&self.head).forward(global_avg_pool(x))
     }
 
     /// The maps of the stem and of the four stages, of strides 2, 4, 8, 16 and 32.
@@ -223,8 +226,12 @@ impl Classifier for ResNet {
         features
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(seen, &self.head))
+        self.head.as_ref().map(|head| ConvolutionalHead::global_average(seen, head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -18,6 +18,7 @@ use kiln_layers::{
     SqueezeExciteConfig, adaptive_avg_pool,
 };
 
+use crate::classifier::whole;
 use crate::error::at_least;
 use crate::weights::Keys;
 use crate::weights::keys::kept;
@@ -68,7 +69,7 @@ pub struct Vgg {
     /// One per convolution, or none at all.
     gates: Vec<Vec<SqueezeExcite>>,
     pool: MaxPool,
-    head: Mlp,
+    head: Option<Mlp>,
 }
 
 impl VggConfig {
@@ -148,13 +149,15 @@ impl VggConfig {
             stages,
             gates: if self.se { gates.collect() } else { Vec::new() },
             pool: MaxPoolConfig::new(2, 2).init(),
-            head: MlpConfig::new(features)
-                .with_dropout(self.dropout)
-                .with_initializer(Initializer::KaimingNormal {
-                    gain: std::f64::consts::SQRT_2,
-                    fan_out_only: false,
-                })
-                .init(device),
+            head: Some(
+                MlpConfig::new(features)
+                    .with_dropout(self.dropout)
+                    .with_initializer(Initializer::KaimingNormal {
+                        gain: std::f64::consts::SQRT_2,
+                        fan_out_only: false,
+                    })
+                    .init(device),
+            ),
         }
     }
 
@@ -212,7 +215,7 @@ impl Classifier for Vgg {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = adaptive_avg_pool(self.maps(images, |_, _| {}), SEEN);
 
-        self.head.forward(x.flatten(1, 3))
+        whole(&self.head).forward(x.flatten(1, 3))
     }
 
     /// The maps of the stages, of strides 1, 2, 4, 8 and 16, and the last one, of stride 32.
@@ -223,8 +226,13 @@ impl Classifier for Vgg {
         })
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead { pool: None, layers: self.head.to_convolutions(SEEN, seen) })
+        let layers = self.head.as_ref()?.to_convolutions(SEEN, seen);
+        Some(ConvolutionalHead { pool: None, layers })
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! `kiln convert`: weights from one file format and one framework's names to another's.
 
+mod darknet;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -19,12 +21,19 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln convert runs/lenet5-mnist lenet5.pth
   kiln convert resnet50.pth resnet50.safetensors --model resnet50
   kiln convert resnet50.pth resnet50.safetensors --model resnet50 --names kiln
+  kiln convert yolov3.weights yolov3.safetensors --model yolov3 --names kiln
+  kiln convert yolo.weights yolo.safetensors --model yolo.cfg
+  kiln convert yolo.safetensors yolo.weights
+  kiln convert yolo.safetensors yolo.cfg
 
 OUT's ending is its format: .pth and .pt are what torch.save writes, .safetensors is the other.
 Both hold the parameters as torchvision, timm or the paper's usual PyTorch module name them, so
 that load_state_dict(strict=True) takes them; --names kiln writes kiln's own paths and layout,
 which a .safetensors file only can hold. Classes and preprocessing are not part of either.
 A file that is there already is overwritten with --force only.
+
+Detectors are read from darknet's .weights and written to them. A .safetensors that was made of a .cfg and its
+.weights has both in it: they come out again byte for byte, without --model.
 
 Auxiliary heads, which only training uses, are left out unless --set aux=true asks for them; a note
 says so.
@@ -36,14 +45,14 @@ numbers, `left_out` are names in IN";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Convert {
-    /// A checkpoint, a run folder or a weight file: safetensors or PyTorch
+    /// A checkpoint, a run folder or a weight file: safetensors, PyTorch or darknet
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// File to write: .safetensors, .pth or .pt
+    /// File to write: .safetensors, .pth or .pt; of a detector .weights or .cfg too
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// The network that a weight file belongs to; a checkpoint knows it
-    #[arg(long, value_name = "MODEL")]
+    /// The network that a weight file belongs to, or its .cfg; a checkpoint knows it
+    #[arg(long, value_name = "MODEL|CFG")]
     model: Option<String>,
     /// Change an option of that network; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -67,6 +76,9 @@ type Read = (String, Options, Architecture, Vec<String>);
 impl Convert {
     /// Reads, writes and says what it did.
     pub fn run(self, output: Output) -> Verb {
+        if darknet::is_meant(&self) {
+            return darknet::run(&self, output);
+        }
         self.check_output()?;
         let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
         let (model, options, network, left_out) = self.read(&device)?;

@@ -1,5 +1,6 @@
 //! `kiln data`: what data sets there are, whether they are sound, what training sees of them.
 
+mod boxes;
 mod check;
 mod convert;
 mod preview;
@@ -29,6 +30,8 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln data check folders --data photos/ --sheet sheet.png
                                           Your own images, and what they look like
   kiln data preview digit-scenes          Scenes of digits with their boxes and masks
+  kiln data check cells/                  Images with boxes: VOC, COCO or YOLO
+  kiln data convert cells/ --to coco --out cells-coco/
 
 JSON:
   list     {datasets: [{name, task, classes, summary, samples, sample, licence, homepage,
@@ -38,7 +41,10 @@ JSON:
            of scenes have `objects` too, and count them in `per_class`; `sheet` is the picture's file
   fetch    {name, folder}
   preview  {name, split, count, augment, file}
-  convert  {name, folder, files, errors: [{path, error}]}";
+  convert  {name, folder, files, errors: [{path, error}]}
+  of sets with boxes: check {datasets: [{name, source, classes, clean, splits: [{name, images,
+           boxes}], per_class, findings: {empty, clipped, missing}}]}; convert has format, boxes,
+           crowds_left_out and findings too";
 
 /// List, check, fetch, preview and convert data sets
 #[derive(Args, Debug)]
@@ -67,7 +73,7 @@ enum Action {
     },
     /// Write a sheet of samples as training sees them
     Preview(preview::Preview),
-    /// Write a data set as image files, one folder per class
+    /// Write a data set as image files, one folder per class, or one with boxes in another format
     Convert(convert::Convert),
 }
 

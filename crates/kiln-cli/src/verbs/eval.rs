@@ -1,5 +1,7 @@
 //! `kiln eval`: how well a network does on a split of a data set.
 
+mod detect;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,7 +16,9 @@ use crate::numbers::{percent, seconds};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::table::{Side, Table};
+use crate::target::Force;
 use crate::verbs::data::info;
+use crate::verbs::detector::is_detector;
 use crate::verbs::subject::{SMALLER, Settings, subject, write_evaluation};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -25,6 +29,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln eval resnet50 --weights pretrained --data imagenet/
   kiln eval lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1]
   kiln eval runs/photos --dataset folders --data new/  The same classes, other photos
+  kiln eval yolo.cfg --weights yolo.weights --names coco.names --data street/ --out report/
 
 Images go through the network as many at a time as in the run's training, else 32; --set batch_size=N
 changes it. A file of weights doesn't say how its images were normalized: a note tells what is taken.
@@ -32,7 +37,13 @@ changes it. A file of weights doesn't say how its images were normalized: a note
 JSON: {model, dataset, source, split, samples, metrics: {top1, top5, loss}, seconds, run,
 checkpoint, skipped, confusion, calibration_error, roc_auc, average_precision, classes}; `source` is a folder or `embedded sample`, `confusion` has a row
 per true and a column per predicted class; the areas are those of two classes' confidence in the
-second, and null for others; `classes` has {name, images, precision, recall, f1} of each.";
+second, and null for others; `classes` has {name, images, precision, recall, f1} of each.
+
+A detector, named as for `kiln predict`, is measured on --data DIR, a set with boxes in the format of VOC, COCO or YOLO:
+COCO's twelve figures, average precision per class, confusion with background, and in --out a report with the worst images
+first. Its JSON: {model, dataset, split, samples, skipped, seconds, metrics: {ap, ap50, ap75, …}, classes: [{name, objects,
+ap, ap50, right, wrong}], confusion, milliseconds, findings, report}; ap50 of a class is VOC's, over all points; a figure
+without a value is null.";
 
 /// Measure a network on a split of its data set
 #[derive(Args, Debug)]
@@ -59,6 +70,17 @@ pub struct Eval {
     /// Look at the mirror image of each image too, and take the mean of both
     #[arg(long)]
     mirrored: bool,
+    /// Detectors only: a file with the name of a class per line
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+    /// Detectors only: keep the shape of images, between grey bars, instead of stretching them
+    #[arg(long)]
+    letterbox: bool,
+    /// Detectors only: write report.html here
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
     /// Change an option of a model, preprocess.KEY or class_order for its weights,
     /// or batch_size; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -68,6 +90,12 @@ pub struct Eval {
 impl Eval {
     /// Measures and prints.
     pub fn run(self, output: Output) -> Verb {
+        if is_detector(&self.subject) {
+            return detect::run(&self, output);
+        }
+        if self.names.is_some() || self.letterbox || self.out.is_some() {
+            output::note("--names, --letterbox and --out are for detectors");
+        }
         if let Some(dataset) = &self.dataset {
             info(dataset)?;
         }

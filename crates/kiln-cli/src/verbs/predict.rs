@@ -21,6 +21,7 @@ use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::{BOLD, FAINT};
 use crate::target::Force;
+use crate::verbs::detector::is_detector;
 use crate::verbs::subject::{SMALLER, Settings, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -31,6 +32,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1] 7.png
   kiln predict resnet50 --weights pretrained photo.jpg
   kiln predict yolo.cfg --weights yolo.weights --names coco.names street.jpg --out seen
+  kiln predict yolov3 --weights yolov3.weights --names coco.names street.jpg --out seen
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
 training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
@@ -45,11 +47,13 @@ to get them from.
 predictions.png shows the images, predictions-1.png, -2.png and so on where they are more than 60.
 Those of an earlier call are replaced with --force only.
 
-A detector of darknet is named by its .cfg: its boxes are drawn into copies of the images below --out, with
-detections.json, coco.json (image_id counts the images from 1, category_id the classes) and a .txt for
-each image: class, middle, width and height as parts of the image, score. Images are stretched to the
-network's input. Its JSON: {images: [{path, width, height, detections: [{class, name, score, box}]}],
-errors: [{path, error}]}, the box as left, top, right and bottom in pixels.
+A detector of kiln is named, with darknet's .weights or a .safetensors of kiln's; one of darknet is
+named by its .cfg. The boxes are drawn into copies of the images below --out, with detections.json,
+coco.json (image_id counts the images from 1, category_id the classes) and a .txt for each image:
+class, middle, width and height as parts of the image, score. Images are stretched to the network's
+input, or with --letterbox keep their shape; --set preprocess.width=608 and .height change the input
+of a detector of kiln's. Its JSON: {images: [{path, width, height, detections: [{class, name, score,
+box}]}], errors: [{path, error}]}, the box as left, top, right and bottom in pixels.
 
 JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
 and hint where an image could not be read";
@@ -76,6 +80,9 @@ pub struct Predict {
     /// Detectors only: boxes that overlap more than this are one object
     #[arg(long, value_name = "IOU", value_parser = parse_fraction)]
     iou: Option<f64>,
+    /// Detectors only: keep the shape of images, between grey bars, instead of stretching them
+    #[arg(long)]
+    letterbox: bool,
     /// Detectors only: a file with the name of a class per line
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
@@ -98,15 +105,17 @@ type Seen = (PathBuf, Result<Vec<Prediction>, String>);
 impl Predict {
     /// Predicts and prints.
     pub fn run(self, output: Output) -> Verb {
-        if detect::is_cfg(&self.subject) {
+        if is_detector(&self.subject) {
             return detect::run(&self, output);
         }
         if self.weights.is_none() && is_model(&self.subject) {
             return Err(Failure::usage(format!("{} needs weights", self.subject))
                 .hint("add --weights FILE, or name a run folder or a checkpoint"));
         }
-        if self.iou.is_some() || self.names.is_some() {
-            output::note("--iou and --names are for detectors; a classifier draws no boxes");
+        if self.iou.is_some() || self.names.is_some() || self.letterbox {
+            output::note(
+                "--iou, --names and --letterbox are for detectors; a classifier draws no boxes",
+            );
         }
         let files = expand(&self.images)?;
         let settings = Settings::parse(&self.set)?;

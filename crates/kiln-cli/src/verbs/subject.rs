@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use kiln::data::Preprocess;
-use kiln::models::{Options, Registry, Zoo, options};
+use kiln::models::{Detectors, Options, Registry, Zoo, options};
 use kiln::train::{ClassOrder, Evaluation, LARGEST_BATCH, PRETRAINED, Published, Subject, Weights};
 use serde_json::{Value, json};
 
@@ -30,13 +30,26 @@ pub struct Settings {
     /// Which class each score stands for.
     class_order: Option<ClassOrder>,
     /// The assignments that are left: the network's options.
-    options: Vec<String>,
+    pub options: Vec<String>,
 }
 
 impl Settings {
     /// All of `set` as options of the network.
     pub fn options(set: &[String]) -> Self {
         Settings { options: set.to_vec(), ..Settings::default() }
+    }
+
+    /// `preprocess` with the values that were named.
+    ///
+    /// # Errors
+    ///
+    /// If a value can't be used.
+    pub fn over(&self, preprocess: &Preprocess) -> Result<Preprocess, Failure> {
+        let mut table = json!(preprocess);
+        options::overlay(&mut table, Value::Object(self.preprocess.clone()))?;
+        let preprocess: Preprocess = options::read(table)?;
+        preprocess.check()?;
+        Ok(preprocess)
     }
 
     /// Sorts `set` by what it changes.
@@ -119,6 +132,7 @@ pub fn subject(
     }
     let path = Path::new(text);
     if !path.exists() {
+        refuse_detector(text)?;
         return Err(unknown(text));
     }
     let options = !set.options.is_empty() || !set.preprocess.is_empty();
@@ -169,13 +183,40 @@ pub fn is_model(text: &str) -> bool {
     Zoo.entries().iter().any(|entry| entry.name == text)
 }
 
+/// Refuses `name` if it is a detector's, where only classifiers will do.
+///
+/// # Errors
+///
+/// Wrong use, with the verbs that take detectors.
+pub fn refuse_detector(name: &str) -> Result<(), Failure> {
+    if is_model(name) || !Detectors.has(name) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{name} is a detector, and this verb is for classifiers"))
+        .hint("`kiln models`, `kiln summary`, `kiln predict` and `kiln eval` take detectors"))
+}
+
+/// Every option of the detector `name`, with what `set` changes.
+///
+/// # Errors
+///
+/// As [`model_options`].
+pub fn detector_options(name: &str, set: &[String]) -> Result<Options, Failure> {
+    changed(Detectors.defaults(name)?, set)
+}
+
 /// Every option of `model`, with what `set` changes.
 ///
 /// # Errors
 ///
 /// If the model or a key is unknown or a value doesn't fit.
 pub fn model_options(model: &str, set: &[String]) -> Result<Options, Failure> {
-    let mut table = Value::Object(Zoo.defaults(model)?);
+    refuse_detector(model)?;
+    changed(Zoo.defaults(model)?, set)
+}
+
+fn changed(defaults: Options, set: &[String]) -> Result<Options, Failure> {
+    let mut table = Value::Object(defaults);
     for assignment in set {
         let assignment = assignment.strip_prefix("options.").unwrap_or(assignment);
         options::set(&mut table, assignment)?;
@@ -196,7 +237,21 @@ pub fn input_size(
     options: &Options,
     wish: Option<[usize; 3]>,
 ) -> Result<[usize; 3], Failure> {
-    let [default, height, width] = Zoo.entry(model)?.input;
+    sized(model, Zoo.entry(model)?.input, options, wish)
+}
+
+/// As [`input_size`], where the usual input is known.
+///
+/// # Errors
+///
+/// As [`input_size`].
+pub fn sized(
+    model: &str,
+    usual: [usize; 3],
+    options: &Options,
+    wish: Option<[usize; 3]>,
+) -> Result<[usize; 3], Failure> {
+    let [default, height, width] = usual;
     let channels = options.get("in_channels").and_then(Value::as_u64);
     let channels = channels.map_or(default, |channels| channels as usize);
     match wish {

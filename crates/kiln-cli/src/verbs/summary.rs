@@ -1,21 +1,22 @@
 //! `kiln summary`: the layers of a network and what they cost.
 
 use clap::Args;
-use kiln::models::{Classifier, Registry, Zoo, summarize};
+use kiln::models::{Classifier, Detectors, Registry, Zoo, summarize, summarize_detector};
 use kiln::train::Use;
 use serde_json::json;
 
 use crate::device::{self, Choice};
-use crate::errors::Verb;
+use crate::errors::{Failure, Verb};
 use crate::memory;
 use crate::numbers::{count, parse_input, shape, short};
 use crate::output::Output;
 use crate::table::{BOLD, Side, Table};
-use crate::verbs::subject::{input_size, model_options};
+use crate::verbs::subject::{detector_options, input_size, is_model, model_options, sized};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln summary lenet5
   kiln summary lenet5 --set num_classes=100
+  kiln summary yolov3 --input 3x608x608
 
 JSON: {model, input, parameters, macs, depth, layers: [{name, kind, output, parameters, macs}]}
 `parameters` are trainable numbers, without running statistics; `macs` are the multiply-adds of
@@ -38,15 +39,26 @@ pub struct Summary {
 impl Summary {
     /// Prints the table.
     pub fn run(self, output: Output) -> Verb {
-        let options = model_options(&self.model, &self.set)?;
-        let input = input_size(&self.model, &options, self.input)?;
         let opened = device::open(Choice::Cpu).or_else(|_| device::open(Choice::Auto))?;
-        let network = Zoo.build(&self.model, &options, &opened.device)?;
-        network.check_input(input)?;
-        let [channels, height, width] = input;
-        memory::check(&self.model, &network, [1, channels, height, width], Use::Infer, &opened)
-            .map_err(|failure| failure.hint("make --input smaller"))?;
-        let summary = summarize(&network, input, &opened.device)?;
+        let smaller = |failure: Failure| failure.hint("make --input smaller");
+        let (input, summary) = if !is_model(&self.model) && Detectors.has(&self.model) {
+            let options = detector_options(&self.model, &self.set)?;
+            let network = Detectors.build(&self.model, &options, &opened.device)?;
+            let usual = Detectors.entry(&self.model)?.input;
+            let input = sized(&self.model, usual, &options, self.input)?;
+            memory::check_detector(&self.model, &network, usual, input, &opened)
+                .map_err(smaller)?;
+            (input, summarize_detector(&network, input, &opened.device)?)
+        } else {
+            let options = model_options(&self.model, &self.set)?;
+            let input = input_size(&self.model, &options, self.input)?;
+            let network = Zoo.build(&self.model, &options, &opened.device)?;
+            network.check_input(input)?;
+            let [channels, height, width] = input;
+            let images = [1, channels, height, width];
+            memory::check(&self.model, &network, images, Use::Infer, &opened).map_err(smaller)?;
+            (input, summarize(&network, input, &opened.device)?)
+        };
 
         let object = json!({
             "model": self.model,

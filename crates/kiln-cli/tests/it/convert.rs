@@ -40,6 +40,45 @@ fn a_checkpoints_weights_are_named_as_pytorch_names_them() {
 }
 
 #[test]
+fn darknets_files_come_out_of_safetensors_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let layers = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[avgpool]\n\
+        [connected]\noutput=14\nactivation=linear\n[yolo]\nmask=0,1\nanchors=4,4, 5,5\nclasses=2\nnum=2\n";
+    // A comment in no encoding that is one.
+    let cfg =
+        [&b"# caf\xe9\r\n[net]\nwidth=8\nheight=8\nchannels=3\n"[..], layers.as_bytes()].concat();
+    fs::write(at("a.cfg"), &cfg).unwrap();
+    let floats = 4 * 4 + 4 * 27 + 14 + 4 * 14;
+    let mut bytes: Vec<u8> = [0_i32, 1, 7].iter().flat_map(|part| part.to_le_bytes()).collect();
+    bytes.extend(123_456_u32.to_le_bytes());
+    bytes.extend((0..floats).flat_map(|at| (0.25 + at as f32 / 64.0).to_le_bytes()));
+    fs::write(at("a.weights"), &bytes).unwrap();
+    let model = ["--model".to_owned(), text(&at("a.cfg")).to_owned()];
+
+    for (file, names) in [("kiln.safetensors", "kiln"), ("pytorch.safetensors", "pytorch")] {
+        let mut call = vec!["convert".to_owned(), text(&at("a.weights")).to_owned()];
+        call.extend([text(&at(file)).to_owned(), "--names".to_owned(), names.to_owned()]);
+        call.extend(model.clone());
+        let object = json(0, call.iter().map(String::as_str));
+        assert_eq!(object["parameters"], floats - 8); // running statistics are none
+        let [weights, written] = ["weights", "cfg"].map(|ending| at(&format!("{names}.{ending}")));
+        json(0, ["convert", text(&at(file)), text(&weights)]);
+        json(0, ["convert", text(&at(file)), text(&written)]);
+        assert!(fs::read(&weights).unwrap() == bytes, "{names}");
+        assert!(fs::read(&written).unwrap() == cfg, "{names}");
+    }
+    let [weights, again] = ["a.weights", "again.weights"].map(at);
+    let call = ["convert", text(&weights), text(&again), &model[0], &model[1]];
+    json(0, call);
+    assert!(fs::read(&again).unwrap() == bytes);
+    json(2, call); // nothing is overwritten unasked
+    json(2, ["convert", text(&weights), text(&at("b.pth"))]); // which network?
+    json(2, ["convert", text(&weights), text(&at("b.cfg")), "--model", "yolov3"]);
+    json(2, ["convert", text(&weights), text(&at("b.pth")), "--model", "lenet5"]);
+}
+
+#[test]
 fn what_cannot_be_converted_is_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();

@@ -21,6 +21,46 @@ fn data_sets_are_listed_and_the_sample_is_clean() {
 }
 
 #[test]
+fn sets_with_boxes_are_checked_and_converted_there_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for part in ["train", "val"] {
+        fs::create_dir_all(at("set/images").join(part)).unwrap();
+        fs::create_dir_all(at("set/labels").join(part)).unwrap();
+        let image = at("set/images").join(part).join(format!("{part}-1.png"));
+        image::GrayImage::new(40, 20).save(image).unwrap();
+    }
+    fs::write(at("set/data.yaml"), "train: images/train\nval: images/val\nnames: [b, a]\n")
+        .unwrap();
+    fs::write(at("set/labels/train/train-1.txt"), "1 0.5 0.5 0.25 0.5\n0 0.5 0.5 0 0.5\n").unwrap();
+
+    let object = json(1, ["data", "check", text(&at("set"))]);
+    let set = &object["datasets"][0];
+    assert_eq!((&set["source"], &set["clean"]), (&"YOLO".into(), &false.into()));
+    assert_eq!(set["per_class"], serde_json::json!([0, 1]));
+    assert!(set["findings"]["empty"][0].as_str().unwrap().ends_with("train-1.txt line 2"));
+
+    let [coco, voc, yolo] = ["coco", "voc", "yolo"].map(at);
+    let convert = |from: &std::path::Path, to: &str, out: &std::path::Path| {
+        json(0, ["data", "convert", text(from), "--to", to, "--out", text(out)])
+    };
+    let object = convert(&at("set"), "coco", &coco);
+    assert_eq!((&object["files"], &object["boxes"]), (&2.into(), &1.into()));
+    convert(&coco, "voc", &voc);
+    convert(&voc, "yolo", &yolo);
+    let labels = fs::read_to_string(yolo.join("labels/train/train-1.txt")).unwrap();
+    assert_eq!(labels, "1 0.5 0.5 0.25 0.5\n");
+    let names = fs::read_to_string(yolo.join("data.yaml")).unwrap();
+    assert!(names.contains("0: \"b\"\n  1: \"a\"") && names.contains("val: images/val"), "{names}");
+    assert_eq!(json(0, ["data", "check", text(&yolo)])["datasets"][0]["clean"], true);
+
+    json(2, ["data", "convert", text(&coco), "--to", "voc", "--out", text(&voc)]); // not empty
+    json(2, ["data", "convert", text(&coco), "--out", text(&at("x"))]);
+    let error = json(1, ["data", "check", text(&at("set/images"))]);
+    assert!(error["hint"].as_str().unwrap().contains("data.yaml (YOLO)"), "{error}");
+}
+
+#[test]
 fn a_preview_is_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sheet.png");

@@ -39,6 +39,27 @@ fn the_summary_adds_up() {
 }
 
 #[test]
+fn detectors_are_listed_and_summed_up_as_classifiers_are() {
+    let object = json(0, ["models", "yolov3"]);
+    let listed = object["models"].as_array().unwrap();
+    let yolov3 = listed.iter().find(|model| model["name"] == "yolov3").unwrap();
+    assert_eq!(
+        (&yolov3["task"], &yolov3["parameters"]),
+        (&value!("detection"), &value!(61_949_149))
+    );
+    assert_eq!(keys(yolov3), keys(&json(0, ["models", "cnn"])["models"][0]));
+
+    let object = json(0, ["summary", "yolov3-tiny", "--input", "3x64x96"]);
+    assert_eq!(object["parameters"], 8_852_366);
+    let layers = object["layers"].as_array().unwrap();
+    let outputs: Vec<_> = layers.iter().filter(|layer| layer["output"][0] == 255).collect();
+    assert_eq!(outputs[0]["output"], value!([255, 2, 3]));
+    assert_eq!(outputs[1]["output"], value!([255, 4, 6]));
+    json(2, ["summary", "yolov3-tiny", "--input", "3x64x90"]);
+    json(2, ["summary", "yolov3-tiny", "--input", "3x1048576x1048576"]);
+}
+
+#[test]
 fn the_summary_fits_eighty_columns() {
     let output = kiln(["summary", "lenet5"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

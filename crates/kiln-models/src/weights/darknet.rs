@@ -4,17 +4,18 @@
 //! layer has biases, weights, scales, means and variances. The file may end after any layer, as those do that hold a
 //! backbone: the layers behind keep the network's values.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use burn::module::{Param, RunningState};
 use burn::prelude::*;
-use kiln_layers::ConvBlock;
+use burn::store::bridge;
 
-use super::write_file;
-use crate::Error;
+use super::apply::Loader;
+use super::{entries, write_file};
 use crate::darknet_cfg::CfgNetwork;
+use crate::{AnyDetector, Error, parameters};
 
 /// What a file of weights says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +39,14 @@ pub struct Read {
     pub of: usize,
 }
 
-/// A layer to fill.
-pub(crate) struct Block<'a> {
-    pub conv: &'a mut ConvBlock,
-    /// Whether it is a connected layer.
-    pub dense: bool,
+/// A convolution of a network: where it is, and what the file has of it.
+struct Layer {
+    path: String,
+    /// Of its kernel: channels out, channels in of a group, height, width.
+    shape: [usize; 4],
+    normalized: bool,
+    /// Whether it is a connected layer, whose numbers lie in another order.
+    dense: bool,
 }
 
 impl Default for Header {
@@ -88,22 +92,46 @@ impl Header {
 /// # Errors
 ///
 /// Names the file that can't be read, that ends within a layer, or that has more than the network.
-pub fn load(mut network: CfgNetwork, file: &Path) -> Result<(CfgNetwork, Read), Error> {
-    let failed = |source| Error::File { file: file.to_owned(), source };
-    let expected: usize = network.blocks().iter().map(|block| 4 * block.floats()).sum();
-    let length = fs::metadata(file).map_err(failed)?.len();
-    if length > expected as u64 + 20 {
-        let reason =
-            format!("{length} bytes; the network has {expected} after a header of 16 or 20");
-        return Err(Error::Format { file: file.to_owned(), tensor: None, reason });
+pub fn load(network: CfgNetwork, file: &Path) -> Result<(CfgNetwork, Read), Error> {
+    let dense = network.dense();
+    load_layers(network, &dense, file)
+}
+
+/// As [`load`], for a network whose convolutions are [`ConvBlock`](kiln_layers::ConvBlock)s and lie in darknet's order: a
+/// detector of kiln's, its backbone, or the classifier that it comes from. What is no convolution is left alone, with all
+/// that lies behind it.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_module<M: Module>(network: M, file: &Path) -> Result<(M, Read), Error> {
+    load_layers(network, &[], file)
+}
+
+/// As [`load`] or [`load_module`], whichever the detector wants.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_any(network: AnyDetector, file: &Path) -> Result<(AnyDetector, Read), Error> {
+    match network {
+        AnyDetector::Cfg(network) => {
+            load(network, file).map(|(network, read)| (AnyDetector::Cfg(network), read))
+        }
+        network => load_module(network, file),
     }
-    let bytes = fs::read(file).map_err(failed)?;
-    let read = fill(network.blocks(), &bytes).map_err(|reason| Error::Format {
-        file: file.to_owned(),
-        tensor: None,
-        reason,
-    })?;
-    Ok((network, read))
+}
+
+/// As [`save`] or [`save_module`], whichever the detector wants.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_any(network: &AnyDetector, header: Header, file: &Path) -> Result<(), Error> {
+    match network {
+        AnyDetector::Cfg(network) => save(network, header, file),
+        network => save_module(network, header, file),
+    }
 }
 
 /// As [`load`], from memory.
@@ -111,9 +139,19 @@ pub fn load(mut network: CfgNetwork, file: &Path) -> Result<(CfgNetwork, Read), 
 /// # Errors
 ///
 /// Says what is wrong with `bytes`.
-pub fn from_bytes(mut network: CfgNetwork, bytes: &[u8]) -> Result<(CfgNetwork, Read), String> {
-    let read = fill(network.blocks(), bytes)?;
-    Ok((network, read))
+pub fn from_bytes(network: CfgNetwork, bytes: &[u8]) -> Result<(CfgNetwork, Read), String> {
+    let layers = layers(&network, &network.dense());
+    fill(network, &layers, bytes)
+}
+
+/// As [`load_module`], from memory.
+///
+/// # Errors
+///
+/// Says what is wrong with `bytes`.
+pub fn module_from_bytes<M: Module>(network: M, bytes: &[u8]) -> Result<(M, Read), String> {
+    let layers = layers(&network, &[]);
+    fill(network, &layers, bytes)
 }
 
 /// Writes the weights of `network` to `file`, replacing it only when everything is on disk: the bytes that were read,
@@ -127,19 +165,72 @@ pub fn save(network: &CfgNetwork, header: Header, file: &Path) -> Result<(), Err
     write_file(file, |out| out.write_all(&bytes))
 }
 
-/// The bytes that [`save`] writes.
-pub fn to_bytes(network: &CfgNetwork, header: Header) -> Vec<u8> {
-    let mut network = network.valid();
-    let mut bytes = header.bytes();
-    for block in network.blocks() {
-        for values in block.values() {
-            bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
-        }
-    }
-    bytes
+/// As [`save`], for a network as [`load_module`] takes it.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_module<M: Module>(network: &M, header: Header, file: &Path) -> Result<(), Error> {
+    let bytes = module_to_bytes(network, header);
+    write_file(file, |out| out.write_all(&bytes))
 }
 
-fn fill(blocks: Vec<Block<'_>>, bytes: &[u8]) -> Result<Read, String> {
+/// The bytes that [`save`] writes.
+///
+/// # Panics
+///
+/// Panics if the device can't give its data back.
+pub fn to_bytes(network: &CfgNetwork, header: Header) -> Vec<u8> {
+    bytes_of(network, &layers(network, &network.dense()), header)
+}
+
+/// The bytes that [`save_module`] writes.
+///
+/// # Panics
+///
+/// Panics if the device can't give its data back.
+pub fn module_to_bytes<M: Module>(network: &M, header: Header) -> Vec<u8> {
+    bytes_of(network, &layers(network, &[]), header)
+}
+
+fn load_layers<M: Module>(network: M, dense: &[bool], file: &Path) -> Result<(M, Read), Error> {
+    let failed = |source| Error::File { file: file.to_owned(), source };
+    let wrong = |reason| Error::Format { file: file.to_owned(), tensor: None, reason };
+    let layers = layers(&network, dense);
+    let expected: usize = layers.iter().map(|layer| 4 * layer.floats()).sum();
+    let length = fs::metadata(file).map_err(failed)?.len();
+    if length > expected as u64 + 20 {
+        return Err(wrong(format!(
+            "{length} bytes; the network has {expected} after a header of 16 or 20"
+        )));
+    }
+    let bytes = fs::read(file).map_err(failed)?;
+    fill(network, &layers, &bytes).map_err(wrong)
+}
+
+/// The convolutions of `network` up to the first layer that is none, in order; `dense` says which are connected layers.
+fn layers<M: Module>(network: &M, dense: &[bool]) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = Vec::new();
+    for parameter in parameters(network) {
+        let Some((path, name)) = parameter.path.rsplit_once('.') else { break };
+        let Some((path, module)) = path.rsplit_once('.') else { break };
+        match (module, name, <[usize; 4]>::try_from(&parameter.shape[..])) {
+            ("conv", "weight", Ok(shape)) => {
+                let dense = dense.get(layers.len()).is_some_and(|&dense| dense);
+                layers.push(Layer { path: path.to_owned(), shape, normalized: false, dense });
+            }
+            ("conv", "bias", _) => {}
+            ("norm", _, _) => match layers.last_mut() {
+                Some(layer) if layer.path == path => layer.normalized = true,
+                _ => break,
+            },
+            _ => break,
+        }
+    }
+    layers
+}
+
+fn fill<M: Module>(network: M, layers: &[Layer], bytes: &[u8]) -> Result<(M, Read), String> {
     let Some((header, rest)) = Header::split(bytes) else {
         return Err(format!(
             "{} bytes are no darknet weights: the header has 16 or 20",
@@ -150,18 +241,19 @@ fn fill(blocks: Vec<Block<'_>>, bytes: &[u8]) -> Result<Read, String> {
     if !odd.is_empty() {
         return Err(format!("{} bytes after the header are no whole numbers of 4", rest.len()));
     }
-    let of = blocks.len();
+    let of = layers.len();
     let old = header.version[0] > 1000 || header.version[1] > 1000;
     let mut left = values;
-    let mut layers = 0;
-    for (at, block) in blocks.into_iter().enumerate() {
+    let mut filled = 0;
+    let mut tensors = Vec::new();
+    for (at, layer) in layers.iter().enumerate() {
         if left.is_empty() {
             break;
         }
-        if old && block.dense {
+        if old && layer.dense {
             return Err("connected layers of this old version lie the other way round".to_owned());
         }
-        let needed = block.floats();
+        let needed = layer.floats();
         let Some((own, after)) = left.split_at_checked(needed) else {
             let found = left.len();
             return Err(format!(
@@ -169,75 +261,61 @@ fn fill(blocks: Vec<Block<'_>>, bytes: &[u8]) -> Result<Read, String> {
                 at + 1
             ));
         };
-        block.fill(own);
-        (left, layers) = (after, at + 1);
+        let mut own = own.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        for (name, shape) in layer.tensors() {
+            let numbers: Vec<f32> = own.by_ref().take(shape.iter().product()).collect();
+            tensors.push(bridge::from_data(TensorData::new(numbers, shape), name, None));
+        }
+        (left, filled) = (after, at + 1);
     }
     if !left.is_empty() {
         let (more, all) = (left.len(), values.len());
         return Err(format!("{more} of its {all} numbers are more than the network has"));
     }
-    Ok(Read { header, floats: values.len(), layers, of })
+    let mut loader = Loader::new(tensors, false);
+    let network = network.map(&mut loader);
+    let report = loader.finish().map_err(|(tensor, reason)| format!("{tensor}: {reason}"))?;
+    if !report.unexpected.is_empty() || !report.misshapen.is_empty() {
+        return Err(report.to_string());
+    }
+    Ok((network, Read { header, floats: values.len(), layers: filled, of }))
 }
 
-impl Block<'_> {
-    fn shape(&self) -> [usize; 4] {
-        self.conv.conv.weight.lazy_shape().dims()
+fn bytes_of<M: Module>(network: &M, layers: &[Layer], header: Header) -> Vec<u8> {
+    let tensors = entries(network).into_iter();
+    let mut tensors: BTreeMap<String, _> =
+        tensors.map(|tensor| (tensor.name.clone(), tensor)).collect();
+    let mut bytes = header.bytes();
+    for (name, _) in layers.iter().flat_map(Layer::tensors) {
+        let tensor = tensors.remove(&name).map(bridge::into_data);
+        let Some(Ok(data)) = tensor else { panic!("{name} can't be read from its device") };
+        bytes.extend(data.iter::<f32>().flat_map(f32::to_le_bytes));
     }
+    bytes
+}
 
+impl Layer {
     fn floats(&self) -> usize {
-        let [to, rest @ ..] = self.shape();
-        let vectors = if self.conv.norm.is_some() { 4 } else { 1 };
-        to * vectors + to * rest.iter().product::<usize>()
+        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
-    fn fill(self, values: &[[u8; 4]]) {
-        let shape @ [to, ..] = self.shape();
-        let device = self.conv.conv.weight.lazy_device();
-        let mut left = values;
-        let mut next = |count: usize| {
-            let (own, after) = left.split_at(count);
-            left = after;
-            own.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>()
-        };
-        let vector =
-            |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [to]), &device);
-        let biases = vector(next(to));
-        let size = shape.iter().product();
-        let dense = if self.dense { Some(next(size)) } else { None };
-        match &mut self.conv.norm {
-            Some(norm) => {
-                norm.beta = Param::from_tensor(biases);
-                norm.gamma = Param::from_tensor(vector(next(to)));
-                norm.running_mean = RunningState::new(vector(next(to)));
-                norm.running_var = RunningState::new(vector(next(to)));
+    /// Path and shape of each of its tensors, in the order of the file.
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let vectors: &[&str] = match (self.normalized, self.dense) {
+            (false, _) => &["conv.bias", WEIGHT],
+            (true, false) => {
+                &["norm.beta", "norm.gamma", "norm.running_mean", "norm.running_var", WEIGHT]
             }
-            None => self.conv.conv.bias = Some(Param::from_tensor(biases)),
-        }
-        let weights = dense.unwrap_or_else(|| next(size));
-        let weights = Tensor::<4>::from_data(TensorData::new(weights, shape), &device);
-        self.conv.conv.weight = Param::from_tensor(weights);
-    }
-
-    /// Its numbers in the order of the file.
-    fn values(&self) -> Vec<Vec<f32>> {
-        fn of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-            tensor.into_data().iter().collect()
-        }
-        let weights = of(self.conv.conv.weight.val());
-        let (biases, rest) = match &self.conv.norm {
-            Some(norm) => {
-                let statistics = [&norm.running_mean, &norm.running_var];
-                let [mean, variance] = statistics.map(|state| of(state.value_sync()));
-                (of(norm.beta.val()), vec![of(norm.gamma.val()), mean, variance])
-            }
-            None => {
-                let bias = self.conv.conv.bias.as_ref();
-                (bias.map_or_else(Vec::new, |bias| of(bias.val())), Vec::new())
+            (true, true) => {
+                &["norm.beta", WEIGHT, "norm.gamma", "norm.running_mean", "norm.running_var"]
             }
         };
-        match self.dense {
-            true => [biases, weights].into_iter().chain(rest).collect(),
-            false => [biases].into_iter().chain(rest).chain([weights]).collect(),
-        }
+        let shape = |name: &str| match name {
+            WEIGHT => self.shape.to_vec(),
+            _ => vec![self.shape[0]],
+        };
+        vectors.iter().map(|name| (format!("{}.{name}", self.path), shape(name))).collect()
     }
 }
+
+const WEIGHT: &str = "conv.weight";

@@ -125,10 +125,26 @@ pub fn save<M: Module>(model: &M, file: &Path) -> Result<(), Error> {
 ///
 /// Names the file that has another ending or can't be written.
 pub fn export<M: Module>(model: &M, file: &Path, keys: &Keys) -> Result<usize, Error> {
+    export_with(model, file, keys, &BTreeMap::new())
+}
+
+/// As [`export`], with `notes` in the header of a `.safetensors`; the other formats have no place for them.
+///
+/// # Errors
+///
+/// As [`export`].
+pub fn export_with<M: Module>(
+    model: &M,
+    file: &Path,
+    keys: &Keys,
+    notes: &BTreeMap<String, String>,
+) -> Result<usize, Error> {
     let tensors = foreign(model, keys);
     let count = tensors.len();
     match file.extension().and_then(|ending| ending.to_str()) {
-        Some("safetensors") => write_file(file, |out| safetensors::write(out, "pt", tensors))?,
+        Some("safetensors") => {
+            write_file(file, |out| safetensors::write_with(out, "pt", notes, tensors))?;
+        }
         Some("pth" | "pt") => write_file(file, |out| pytorch::write(out, tensors))?,
         _ => {
             return Err(Error::Format {
@@ -139,6 +155,28 @@ pub fn export<M: Module>(model: &M, file: &Path, keys: &Keys) -> Result<usize, E
         }
     }
     Ok(count)
+}
+
+/// As [`save`], with `notes` in the file's header, from which [`notes`] reads them again.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_with<M: Module>(
+    model: &M,
+    notes: &BTreeMap<String, String>,
+    file: &Path,
+) -> Result<(), Error> {
+    write_file(file, |out| safetensors::write_with(out, NATIVE, notes, entries(model)))
+}
+
+/// What the header of a safetensors file has beside tensors, and beside the word that says whose it is.
+///
+/// # Errors
+///
+/// As [`read_tensors`].
+pub fn notes(file: &Path) -> Result<BTreeMap<String, String>, Error> {
+    Ok(safetensors::open(file)?.notes)
 }
 
 /// The bytes that [`save`] writes.
@@ -266,7 +304,7 @@ fn open(file: &Path) -> Result<Container, Error> {
         reason: format!("neither a safetensors nor a PyTorch file: {error}"),
     })?;
     let tensors = reader.into_tensors().into_values().map(pytorch::entry).collect();
-    Ok(Container { format: None, tensors })
+    Ok(Container { format: None, notes: BTreeMap::new(), tensors })
 }
 
 fn apply<M: Module>(

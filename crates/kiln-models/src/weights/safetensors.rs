@@ -5,6 +5,7 @@
 //! against the file before memory is asked for, so that a truncated or hostile file gives an error
 //! that names file and tensor.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -31,6 +32,8 @@ pub(super) type Entry = burn_pack::Tensor;
 pub(super) struct Container {
     /// The value of `format` in the metadata.
     pub format: Option<String>,
+    /// The other words of the metadata.
+    pub notes: BTreeMap<String, String>,
     pub tensors: Vec<Entry>,
 }
 
@@ -93,10 +96,15 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
 
     let start = 8 + size;
     let mut format = None;
+    let mut notes = BTreeMap::new();
     let mut infos = Vec::with_capacity(header.len());
     for (name, value) in header {
         if name == METADATA {
-            format = value.get("format").and_then(Value::as_str).map(str::to_owned);
+            let words = value.as_object().into_iter().flatten();
+            let words =
+                words.filter_map(|(key, word)| Some((key.clone(), word.as_str()?.to_owned())));
+            notes.extend(words);
+            format = notes.remove("format");
             continue;
         }
         let info: Info = serde_json::from_value(value)
@@ -144,15 +152,27 @@ fn read(mut source: Box<dyn Source>, length: u64, file: &Path) -> Result<Contain
         let reason = format!("{} bytes after its last tensor", length - start - end);
         return Err(wrong(None, reason));
     }
-    Ok(Container { format, tensors })
+    Ok(Container { format, notes, tensors })
 }
 
 /// Writes `tensors`, sorted by name, floats as f32: equal tensors give equal bytes.
-pub(super) fn write(out: &mut impl Write, format: &str, mut tensors: Vec<Entry>) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, format: &str, tensors: Vec<Entry>) -> io::Result<()> {
+    write_with(out, format, &BTreeMap::new(), tensors)
+}
+
+/// As [`write`], with `notes` in the metadata.
+pub(super) fn write_with(
+    out: &mut impl Write,
+    format: &str,
+    notes: &BTreeMap<String, String>,
+    mut tensors: Vec<Entry>,
+) -> io::Result<()> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
 
     let quoted = |text: &str| Value::from(text).to_string();
-    let mut header = format!("{{{}:{{\"format\":{}}}", quoted(METADATA), quoted(format));
+    let words = notes.iter().map(|(key, word)| format!(",{}:{}", quoted(key), quoted(word)));
+    let words: String = words.collect();
+    let mut header = format!("{{{}:{{\"format\":{}{words}}}", quoted(METADATA), quoted(format));
     let mut offset = 0;
     for tensor in &tensors {
         let dtype = stored(tensor.dtype);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use image::RgbImage;
@@ -11,7 +11,7 @@ use kiln::data::{SceneSplits, Splits};
 use kiln::viz::{Card, contact_sheet};
 use serde_json::{Value, json};
 
-use super::{info, scenes};
+use super::{boxes, info, scenes};
 use crate::errors::{Failure, Verb};
 use crate::numbers::count;
 use crate::output::Output;
@@ -31,7 +31,7 @@ const SHOWN: usize = 60;
 
 #[derive(Args, Debug)]
 pub struct Check {
-    /// Data set [default: every embedded sample]
+    /// Data set, or a folder of images with boxes [default: every embedded sample]
     name: Option<String>,
     /// Folder with the data set; without it the embedded sample is checked
     #[arg(long, value_name = "DIR", requires = "name")]
@@ -60,6 +60,10 @@ impl Check {
                 .hint("end the file's name with .png"));
             }
             self.force.file(sheet)?;
+        }
+        let place = self.name.as_deref().filter(|name| self.data.is_none() && boxes::is_place(name));
+        if let Some(place) = place.filter(|_| self.sheet.is_none()) {
+            return boxes::check(Path::new(place), output);
         }
         let names: Vec<String> = match &self.name {
             Some(name) => vec![info(name)?.name],

@@ -1,11 +1,12 @@
-//! `kiln data convert`: a classification set as image files, one folder per class.
+//! `kiln data convert`: a classification set as image files, one folder per class, or a set with boxes in another format.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
+use super::boxes::{self, Format};
 use super::info;
 use crate::errors::{Failure, Verb};
 use crate::numbers::count;
@@ -16,8 +17,11 @@ use crate::target::{self, Force};
 /// Arguments of `kiln data convert`.
 #[derive(Args, Debug)]
 pub struct Convert {
-    /// Data set
+    /// Data set, or with --to a folder of images with boxes: VOC, COCO or YOLO
     name: String,
+    /// For sets with boxes: the format to write
+    #[arg(long, value_name = "FORMAT", conflicts_with = "data")]
+    to: Option<Format>,
     /// Folder to write to; it must not exist yet, or be empty, unless --force is given
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -35,6 +39,14 @@ impl Convert {
     /// Writes `OUT/SPLIT/CLASS/NUMBER.png`.
     pub fn run(self, output: Output) -> Verb {
         let (name, out) = (self.name.as_str(), self.out.as_path());
+        if let Some(to) = self.to {
+            let split = self.split.as_deref();
+            return boxes::convert(Path::new(name), to, out, split, self.force, output);
+        }
+        if boxes::is_place(name) {
+            return Err(Failure::usage(format!("{name} is no data set that kiln knows"))
+                .hint("a folder of images with boxes needs --to voc, coco or yolo"));
+        }
         let info = info(name)?;
         if info.task != "classification" {
             return Err(Failure::usage(format!(

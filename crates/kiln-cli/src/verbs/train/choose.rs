@@ -13,7 +13,7 @@ use crate::errors::Failure;
 use crate::output::{self, argument};
 use crate::target;
 use crate::verbs::data::info;
-use crate::verbs::subject::{is_model, looks_like_a_path};
+use crate::verbs::subject::{is_model, looks_like_a_path, refuse_detector};
 
 /// The file that makes a folder a run.
 const RECIPE: &str = "recipe.toml";
@@ -293,6 +293,7 @@ impl Train {
                 },
             ));
         }
+        refuse_detector(name)?;
         Ok(Recipe::named(&Zoo, name)?)
     }
 }
