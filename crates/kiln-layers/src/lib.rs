@@ -20,6 +20,7 @@ mod squeeze_excite;
 mod subsample;
 mod table_conv;
 pub mod trace;
+mod transposed_conv;
 
 pub use activation::Activation;
 pub use aux_classifier::{AuxClassifier, AuxClassifierConfig};
@@ -39,3 +40,4 @@ pub use separable::{SeparableConv, SeparableConvConfig};
 pub use squeeze_excite::{Rounding, SqueezeExcite, SqueezeExciteConfig};
 pub use subsample::{TrainableSubsample, TrainableSubsampleConfig};
 pub use table_conv::{TableConv, TableConvConfig};
+pub use transposed_conv::{TransposedConv, TransposedConvConfig, Upsampling};
