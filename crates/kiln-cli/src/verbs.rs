@@ -13,5 +13,6 @@ pub mod predict;
 pub mod summary;
 pub mod train;
 
+mod segmenter;
 mod subject;
 mod thumbnail;

@@ -59,6 +59,12 @@ pub trait Classifier: Module {
         &[]
     }
 
+    /// The network without what lies behind the last of the [`features`](Self::features), for a head of another task:
+    /// it gives maps, and panics when it is asked for scores. `None`, unless the network says otherwise.
+    fn into_backbone(self) -> Option<Self> {
+        None
+    }
+
     /// The layers behind the last of the [`features`](Self::features) as convolutions, with which
     /// [`Convolutional`](crate::Convolutional) gives a map of scores, for windows of which that feature
     /// is a map of `seen`×`seen` pixels; `None`, unless the network says otherwise.
@@ -88,4 +94,13 @@ pub trait Classifier: Module {
         let _ = image;
         Ok(())
     }
+}
+
+/// The head of a network that still has it.
+///
+/// # Panics
+///
+/// Panics where [`into_backbone`](Classifier::into_backbone) has taken it away.
+pub(crate) fn whole<T>(head: &Option<T>) -> &T {
+    head.as_ref().expect("a backbone gives maps and no scores")
 }

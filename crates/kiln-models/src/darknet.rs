@@ -16,6 +16,7 @@ use kiln_layers::{
     global_avg_pool,
 };
 
+use crate::classifier::whole;
 use crate::weights::Keys;
 use crate::weights::keys::kept;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds, error};
@@ -51,7 +52,7 @@ pub struct Darknet {
     #[module(skip)]
     pooled: Vec<usize>,
     pool: MaxPool,
-    head: ConvBlock,
+    head: Option<ConvBlock>,
 }
 
 impl DarknetConfig {
@@ -117,11 +118,16 @@ impl DarknetConfig {
             convs,
             pooled,
             pool: MaxPoolConfig::new(2, 2).with_ceil(true).init(),
-            head: ConvBlockConfig::new([channels, self.num_classes], 1)
-                .with_norm(Norm::None)
-                .with_activation(Activation::Identity)
-                .with_initializer(Initializer::KaimingUniform { gain: 1.0, fan_out_only: false })
-                .init(device),
+            head: Some(
+                ConvBlockConfig::new([channels, self.num_classes], 1)
+                    .with_norm(Norm::None)
+                    .with_activation(Activation::Identity)
+                    .with_initializer(Initializer::KaimingUniform {
+                        gain: 1.0,
+                        fan_out_only: false,
+                    })
+                    .init(device),
+            ),
         }
     }
 
@@ -177,7 +183,7 @@ impl Classifier for Darknet {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.maps(images, |_, _| {});
 
-        global_avg_pool(self.head.forward(x))
+        global_avg_pool(whole(&self.head).forward(x))
     }
 
     /// The maps of the stages, of strides 1, 2, 4, …
@@ -187,9 +193,13 @@ impl Classifier for Darknet {
         })
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
         let pool = AvgPoolConfig::new(seen, 1).init();
-        Some(ConvolutionalHead { pool: Some(pool), layers: vec![self.head.clone()] })
+        Some(ConvolutionalHead { pool: Some(pool), layers: vec![self.head.clone()?] })
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -262,7 +272,7 @@ mod tests {
         let model = small().init(&device());
         let x = noise([1, 3, 16, 24], 2, &device());
 
-        let map = model.head.forward(model.maps(x.clone(), |_, _| {}));
+        let map = whole(&model.head).forward(model.maps(x.clone(), |_, _| {}));
 
         assert_eq!(map.dims(), [1, 5, 4, 6]);
         assert_close(model.forward(x), map.mean_dims(&[2, 3]).flatten(1, 3));

@@ -14,6 +14,7 @@ use kiln_layers::{
     global_avg_pool,
 };
 
+use crate::classifier::whole;
 use crate::weights::Keys;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds, error};
 
@@ -58,7 +59,7 @@ pub struct Darknet53Config {
 pub struct Darknet53 {
     stem: ConvBlock,
     stages: Vec<Stage>,
-    head: Dense,
+    head: Option<Dense>,
 }
 
 /// A convolution that halves the map, then residual units.
@@ -96,7 +97,7 @@ impl Darknet53Config {
         Darknet53 {
             stem: conv([self.in_channels, self.stem], 3, 1).init(device),
             stages: stages.collect(),
-            head: DenseConfig::new([self.channels[4], self.num_classes]).init(device),
+            head: Some(DenseConfig::new([self.channels[4], self.num_classes]).init(device)),
         }
     }
 
@@ -136,7 +137,7 @@ impl Classifier for Darknet53 {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.stages.iter().fold(self.stem.forward(images), |x, stage| stage.forward(x));
 
-        self.head.forward(global_avg_pool(x))
+        whole(&self.head).forward(global_avg_pool(x))
     }
 
     /// The maps of stem and stages, of strides 1, 2, 4, 8, 16 and 32.
@@ -149,8 +150,12 @@ impl Classifier for Darknet53 {
         features
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(seen, &self.head))
+        self.head.as_ref().map(|head| ConvolutionalHead::global_average(seen, head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

@@ -22,6 +22,7 @@ use kiln_layers::{
     Objective, Targets, global_avg_pool, trace,
 };
 
+use crate::classifier::whole;
 use crate::error::at_least;
 use crate::weights::Keys;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
@@ -125,7 +126,7 @@ pub struct GoogLeNet {
     modules: Vec<Inception>,
     aux: Vec<AuxClassifier>,
     dropout: Dropout,
-    head: Dense,
+    head: Option<Dense>,
     /// Side of the smallest image, in pixels.
     smallest: usize,
 }
@@ -201,7 +202,7 @@ impl GoogLeNetConfig {
             modules,
             aux: aux.collect(),
             dropout: DropoutConfig::new(self.dropout).init(),
-            head: DenseConfig::new([channels, self.num_classes]).init(device),
+            head: Some(DenseConfig::new([channels, self.num_classes]).init(device)),
             smallest,
         }
     }
@@ -292,8 +293,12 @@ impl Classifier for GoogLeNet {
         &["aux"]
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { aux: Vec::new(), head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(seen, &self.head))
+        self.head.as_ref().map(|head| ConvolutionalHead::global_average(seen, head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -327,7 +332,7 @@ impl GoogLeNet {
     }
 
     fn scores(&self, x: Tensor<4>) -> Tensor<2> {
-        self.head.forward(self.dropout.forward(global_avg_pool(x)))
+        whole(&self.head).forward(self.dropout.forward(global_avg_pool(x)))
     }
 
     fn normalized(&self, x: Tensor<4>) -> Tensor<4> {

@@ -1,7 +1,8 @@
 //! The networks of kiln, one paper per file, with other frameworks' weights.
 //!
-//! [`Zoo`] builds every network by name. A network of your own needs a [`Classifier`]
-//! implementation, and a [`Registry`] of your own if it shall be built by name too.
+//! [`Zoo`] builds every classifier by name, and [`Segmenters`] every network that gives each pixel a class. A network of
+//! your own needs a [`Classifier`] implementation, and a [`Registry`] of your own if it shall be built by name too; one
+//! that gives each pixel a class implements [`Segmenter`].
 //!
 //! ```
 //! use burn::prelude::*;
@@ -25,6 +26,8 @@ pub mod darknet;
 pub mod darknet53;
 pub mod darknet_cfg;
 mod error;
+pub mod fcn;
+pub mod fcn_dilated;
 mod feature;
 pub mod googlenet;
 pub mod lenet;
@@ -35,9 +38,11 @@ mod parameters;
 mod registry;
 pub mod resnet;
 pub mod resnet_cifar;
+mod segmenter;
 pub mod senet;
 mod suggest;
 mod summary;
+pub mod unet;
 pub mod vgg;
 pub mod weights;
 pub mod xception;
@@ -52,6 +57,7 @@ pub use kiln_layers::{Criterion, Objective, Targets};
 pub use options::Options;
 pub use parameters::{Parameter, group, initialize, is_below, norm_flags, parameters, trainable};
 pub use registry::{Entry, Registry, Task};
+pub use segmenter::Segmenter;
 pub use suggest::{did_you_mean, nearest};
-pub use summary::{Row, Summary, summarize, trace};
-pub use zoo::{Architecture, Zoo};
+pub use summary::{Row, Summary, summarize, summarize_segmenter, trace};
+pub use zoo::{AnySegmenter, Architecture, Segmenters, Zoo};

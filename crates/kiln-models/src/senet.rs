@@ -19,6 +19,7 @@ use kiln_layers::{
     Residual, ResidualConfig, Shortcut, SqueezeExciteConfig, global_avg_pool, residual_stages,
 };
 
+use crate::classifier::whole;
 use crate::error::at_least;
 use crate::weights::Keys;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds};
@@ -87,7 +88,7 @@ pub struct SeNet {
     pool: MaxPool,
     stages: Vec<Vec<Residual>>,
     dropout: Dropout,
-    head: Dense,
+    head: Option<Dense>,
 }
 
 impl SeNetConfig {
@@ -148,7 +149,7 @@ impl SeNetConfig {
             pool: MaxPoolConfig::new(3, 2).with_ceil(true).init(),
             stages: residual_stages(&self.depths, channels, device, |place| self.residual(place)),
             dropout: DropoutConfig::new(self.dropout).init(),
-            head: DenseConfig::new([features, self.num_classes]).init(device),
+            head: Some(DenseConfig::new([features, self.num_classes]).init(device)),
         }
     }
 
@@ -238,7 +239,7 @@ impl Classifier for SeNet {
         let x = self.pool.forward(x); // stride 4
         let x = self.stages.iter().flatten().fold(x, |x, unit| unit.forward(x));
 
-        self.head.forward(self.dropout.forward(global_avg_pool(x)))
+        whole(&self.head).forward(self.dropout.forward(global_avg_pool(x)))
     }
 
     /// The maps of the stem and of the four stages, of strides 2, 4, 8, 16 and 32.
@@ -257,8 +258,12 @@ impl Classifier for SeNet {
         &["dropout", "head"]
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(seen, &self.head))
+        self.head.as_ref().map(|head| ConvolutionalHead::global_average(seen, head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

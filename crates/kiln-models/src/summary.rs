@@ -6,7 +6,7 @@ use burn::module::ParamId;
 use burn::prelude::*;
 use kiln_layers::trace::{self as layer_trace, Layer};
 
-use crate::{Classifier, Error, Parameter, parameters};
+use crate::{Classifier, Error, Parameter, Segmenter, parameters};
 
 /// What a network consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +48,37 @@ pub fn summarize<C: Classifier>(
     device: &Device,
 ) -> Result<Summary, Error> {
     model.check_input(input)?;
-    let [channels, height, width] = input;
+    Ok(tabulate(model, input, device, |model, blank| {
+        model.forward(blank);
+    }))
+}
+
+/// As [`summarize`], for a network that gives every pixel a class.
+///
+/// # Errors
+///
+/// As [`Segmenter::check_input`].
+pub fn summarize_segmenter<S: Segmenter>(
+    model: &S,
+    input: [usize; 3],
+    device: &Device,
+) -> Result<Summary, Error> {
+    model.check_input(input)?;
+    Ok(tabulate(model, input, device, |model, blank| {
+        model.forward(blank);
+    }))
+}
+
+fn tabulate<M: Module>(
+    model: &M,
+    [channels, height, width]: [usize; 3],
+    device: &Device,
+    run: impl FnOnce(&M, Tensor<4>),
+) -> Summary {
     let blank = Tensor::zeros([1, channels, height, width], &device.clone().without_autodiff());
-    let (_, layers) = trace(&model.valid(), blank, false);
+    let valid = model.valid();
+    let ((), layers) = layer_trace::record(false, || run(&valid, blank));
+    let layers = named(&valid, layers);
 
     let mut unclaimed: HashMap<ParamId, Parameter> = parameters(model)
         .into_iter()
@@ -80,12 +108,7 @@ pub fn summarize<C: Classifier>(
         macs: 0,
     }));
 
-    Ok(Summary {
-        parameters: total,
-        macs: rows.iter().map(|row| row.macs).sum(),
-        depth,
-        layers: rows,
-    })
+    Summary { parameters: total, macs: rows.iter().map(|row| row.macs).sum(), depth, layers: rows }
 }
 
 /// Runs `images` through `model` and returns the scores with every layer that ran and its name.
@@ -100,6 +123,11 @@ pub fn trace<C: Classifier>(
     keep_maps: bool,
 ) -> (Tensor<2>, Vec<(String, Layer)>) {
     let (scores, layers) = layer_trace::record(keep_maps, || model.forward(images));
+    (scores, named(model, layers))
+}
+
+/// `layers` of `model` with their names.
+fn named<M: Module>(model: &M, layers: Vec<Layer>) -> Vec<(String, Layer)> {
     let paths: HashMap<ParamId, String> =
         parameters(model).into_iter().map(|parameter| (parameter.id, parameter.path)).collect();
 
@@ -115,7 +143,7 @@ pub fn trace<C: Classifier>(
         );
         (name, layer)
     });
-    (scores, named.collect())
+    named.collect()
 }
 
 /// The layer that a parameter belongs to: `c1` for `c1.conv.weight`.

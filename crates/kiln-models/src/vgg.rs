@@ -18,6 +18,7 @@ use kiln_layers::{
     SqueezeExciteConfig, adaptive_avg_pool,
 };
 
+use crate::classifier::whole;
 use crate::error::at_least;
 use crate::weights::Keys;
 use crate::weights::keys::kept;
@@ -57,6 +58,9 @@ pub struct VggConfig {
     /// Width ratio of the gates' bottlenecks.
     #[config(default = 16)]
     pub se_reduction: usize,
+    /// Whether the pools keep the last row and column of an odd map, as Caffe's do.
+    #[config(default = false)]
+    pub ceil: bool,
 }
 
 /// A VGG network (table 1).
@@ -68,7 +72,7 @@ pub struct Vgg {
     /// One per convolution, or none at all.
     gates: Vec<Vec<SqueezeExcite>>,
     pool: MaxPool,
-    head: Mlp,
+    head: Option<Mlp>,
 }
 
 impl VggConfig {
@@ -147,14 +151,16 @@ impl VggConfig {
         Vgg {
             stages,
             gates: if self.se { gates.collect() } else { Vec::new() },
-            pool: MaxPoolConfig::new(2, 2).init(),
-            head: MlpConfig::new(features)
-                .with_dropout(self.dropout)
-                .with_initializer(Initializer::KaimingNormal {
-                    gain: std::f64::consts::SQRT_2,
-                    fan_out_only: false,
-                })
-                .init(device),
+            pool: MaxPoolConfig::new(2, 2).with_ceil(self.ceil).init(),
+            head: Some(
+                MlpConfig::new(features)
+                    .with_dropout(self.dropout)
+                    .with_initializer(Initializer::KaimingNormal {
+                        gain: std::f64::consts::SQRT_2,
+                        fan_out_only: false,
+                    })
+                    .init(device),
+            ),
         }
     }
 
@@ -212,7 +218,7 @@ impl Classifier for Vgg {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = adaptive_avg_pool(self.maps(images, |_, _| {}), SEEN);
 
-        self.head.forward(x.flatten(1, 3))
+        whole(&self.head).forward(x.flatten(1, 3))
     }
 
     /// The maps of the stages, of strides 1, 2, 4, 8 and 16, and the last one, of stride 32.
@@ -223,8 +229,13 @@ impl Classifier for Vgg {
         })
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead { pool: None, layers: self.head.to_convolutions(SEEN, seen) })
+        let layers = self.head.as_ref()?.to_convolutions(SEEN, seen);
+        Some(ConvolutionalHead { pool: None, layers })
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {
@@ -316,6 +327,17 @@ mod tests {
         assert_eq!(scores.dims(), [2, 3, 1, 1]);
         assert_close(scores.flatten(1, 3), model.forward(image));
         assert_eq!(sliding.forward(noise([1, 3, 288, 256], 3, &device())).dims(), [1, 3, 3, 2]);
+    }
+
+    #[test]
+    fn with_ceil_no_row_or_column_is_lost() {
+        for (ceil, expected) in [(false, [70, 35, 17, 8, 4, 2]), (true, [70, 35, 18, 9, 5, 3])] {
+            let model = tiny().with_ceil(ceil).init(&device());
+
+            let maps = model.features(noise([1, 3, 70, 70], 1, &device()));
+
+            assert_eq!(maps.iter().map(|f| f.map.dims()[3]).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use kiln_layers::{
     SeparableConv, SeparableConvConfig, SqueezeExcite, SqueezeExciteConfig, global_avg_pool, trace,
 };
 
+use crate::classifier::whole;
 use crate::weights::Keys;
 use crate::{Classifier, ConvolutionalHead, Error, Feature, FeatureInfo, bounds, error};
 
@@ -93,7 +94,7 @@ pub struct Xception {
     blocks: Vec<Block>,
     exit: Vec<SeparableConv>,
     dropout: Dropout,
-    head: Dense,
+    head: Option<Dense>,
 }
 
 /// `se(branch(x)) + shortcut(x)`.
@@ -140,7 +141,7 @@ impl XceptionConfig {
                 .map(|pair| SeparableConvConfig::new([pair[0], pair[1]]).init(device))
                 .collect(),
             dropout: DropoutConfig::new(self.dropout).init(),
-            head: DenseConfig::new([exit[2], num_classes]).init(device),
+            head: Some(DenseConfig::new([exit[2], num_classes]).init(device)),
         }
     }
 
@@ -225,7 +226,7 @@ impl Classifier for Xception {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let pooled = global_avg_pool(self.maps(images, |_, _| {}));
 
-        self.head.forward(self.dropout.forward(pooled))
+        whole(&self.head).forward(self.dropout.forward(pooled))
     }
 
     /// The maps before each halving and the last one, of strides 2, 4, 8, 16 and 32.
@@ -239,8 +240,12 @@ impl Classifier for Xception {
         &["dropout", "head"]
     }
 
+    fn into_backbone(self) -> Option<Self> {
+        Some(Self { head: None, ..self })
+    }
+
     fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {
-        Some(ConvolutionalHead::global_average(seen, &self.head))
+        self.head.as_ref().map(|head| ConvolutionalHead::global_average(seen, head))
     }
 
     fn check_input(&self, image: [usize; 3]) -> Result<(), Error> {

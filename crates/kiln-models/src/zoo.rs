@@ -1,5 +1,7 @@
 //! The networks that kiln brings along, by name.
 
+mod segmenters;
+
 use std::sync::LazyLock;
 
 use burn::config::Config;
@@ -25,6 +27,8 @@ use crate::{
     Classifier, ConvolutionalHead, Entry, Error, Feature, FeatureInfo, Registry, Task, bounds,
     parameters,
 };
+
+pub use segmenters::{AnySegmenter, Segmenters};
 
 /// The networks that kiln brings along.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +107,12 @@ macro_rules! families {
 
             fn training_paths(&self) -> &'static [&'static str] {
                 match self { $(Self::$network(network) => network.training_paths(),)* }
+            }
+
+            fn into_backbone(self) -> Option<Self> {
+                match self {
+                    $(Self::$network(network) => network.into_backbone().map(Self::$network),)*
+                }
             }
 
             fn convolutional_head(&self, seen: usize) -> Option<ConvolutionalHead> {

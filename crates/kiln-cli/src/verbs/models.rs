@@ -1,7 +1,7 @@
 //! `kiln models`: what can be trained.
 
 use clap::Args;
-use kiln::models::{Entry, Options, Registry, Zoo, did_you_mean, nearest};
+use kiln::models::{Entry, Options, Registry, Segmenters, Task, Zoo, did_you_mean, nearest};
 use serde_json::{Value, json};
 
 use crate::errors::{Failure, Verb};
@@ -16,7 +16,10 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
 JSON: {models: [{name, task, parameters, input, features: [{stride, channels}], dataset, summary}]}
 `parameters` counts trainable numbers at the default options; `input` is
 [channels, height, width]; `features` are the maps that detection and segmentation heads can take,
-`stride` in pixels of the image.";
+`stride` in pixels of the image; those of a network for segmentation are taken.
+
+The heads for segmentation go on any network with the maps that they need: fcn8s-resnet50,
+fcn32s-vgg13, fcn-resnet34 and so on are names too, listed or not.";
 
 /// List the networks that kiln knows
 #[derive(Args, Debug)]
@@ -30,10 +33,10 @@ impl Models {
     /// Prints the list.
     pub fn run(self, output: Output) -> Verb {
         let filter = self.filter.unwrap_or_default().to_lowercase();
-        let shown: Vec<&Entry> =
-            Zoo.entries().iter().filter(|entry| mentions(entry, &filter)).collect();
+        let all = || Zoo.entries().iter().chain(Segmenters.entries());
+        let shown: Vec<&Entry> = all().filter(|entry| mentions(entry, &filter)).collect();
         if shown.is_empty() {
-            let names = Zoo.entries().iter().map(|entry| entry.name);
+            let names = all().map(|entry| entry.name);
             let near = did_you_mean(nearest(&filter, names));
             output::note(&format!("no model mentions `{filter}`{near}"));
         }
@@ -65,7 +68,10 @@ impl Models {
 }
 
 fn object(entry: &Entry) -> Result<Value, Failure> {
-    let features = Zoo.features(entry.name, &Options::new())?;
+    let features = match entry.task {
+        Task::Classification => Zoo.features(entry.name, &Options::new())?,
+        _ => Vec::new(),
+    };
     Ok(json!({
         "name": entry.name,
         "task": entry.task.to_string(),

@@ -13,6 +13,7 @@ use crate::numbers::{count, percent, plural, shape};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::BOLD;
+use crate::verbs::segmenter;
 
 /// Most frequent mistakes shown under a measurement.
 const MISTAKES: usize = 5;
@@ -119,6 +120,7 @@ pub fn subject(
     }
     let path = Path::new(text);
     if !path.exists() {
+        segmenter::refuse(text)?;
         return Err(unknown(text));
     }
     let options = !set.options.is_empty() || !set.preprocess.is_empty();
@@ -175,6 +177,7 @@ pub fn is_model(text: &str) -> bool {
 ///
 /// If the model or a key is unknown or a value doesn't fit.
 pub fn model_options(model: &str, set: &[String]) -> Result<Options, Failure> {
+    segmenter::refuse(model)?;
     let mut table = Value::Object(Zoo.defaults(model)?);
     for assignment in set {
         let assignment = assignment.strip_prefix("options.").unwrap_or(assignment);

@@ -1,21 +1,23 @@
 //! `kiln summary`: the layers of a network and what they cost.
 
 use clap::Args;
-use kiln::models::{Classifier, Registry, Zoo, summarize};
+use kiln::models::{Classifier, Registry, Segmenters, Zoo, summarize, summarize_segmenter};
 use kiln::train::Use;
 use serde_json::json;
 
 use crate::device::{self, Choice};
-use crate::errors::Verb;
+use crate::errors::{Failure, Verb};
 use crate::memory;
 use crate::numbers::{count, parse_input, shape, short};
 use crate::output::Output;
 use crate::table::{BOLD, Side, Table};
+use crate::verbs::segmenter;
 use crate::verbs::subject::{input_size, model_options};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln summary lenet5
   kiln summary lenet5 --set num_classes=100
+  kiln summary fcn8s --input 3x360x480
 
 JSON: {model, input, parameters, macs, depth, layers: [{name, kind, output, parameters, macs}]}
 `parameters` are trainable numbers, without running statistics; `macs` are the multiply-adds of
@@ -38,15 +40,26 @@ pub struct Summary {
 impl Summary {
     /// Prints the table.
     pub fn run(self, output: Output) -> Verb {
-        let options = model_options(&self.model, &self.set)?;
-        let input = input_size(&self.model, &options, self.input)?;
         let opened = device::open(Choice::Cpu).or_else(|_| device::open(Choice::Auto))?;
-        let network = Zoo.build(&self.model, &options, &opened.device)?;
-        network.check_input(input)?;
-        let [channels, height, width] = input;
-        memory::check(&self.model, &network, [1, channels, height, width], Use::Infer, &opened)
-            .map_err(|failure| failure.hint("make --input smaller"))?;
-        let summary = summarize(&network, input, &opened.device)?;
+        let smaller = |failure: Failure| failure.hint("make --input smaller");
+        let (input, summary) = if segmenter::is_segmenter(&self.model) {
+            let options = segmenter::changed(&self.model, &self.set)?;
+            let input = segmenter::input_size(&self.model, &options, self.input)?;
+            let network = Segmenters.build(&self.model, &options, &opened.device)?;
+            let [channels, height, width] = input;
+            let images = [1, channels, height, width];
+            memory::check_segmenter(&self.model, &network, images, &opened).map_err(smaller)?;
+            (input, summarize_segmenter(&network, input, &opened.device)?)
+        } else {
+            let options = model_options(&self.model, &self.set)?;
+            let input = input_size(&self.model, &options, self.input)?;
+            let network = Zoo.build(&self.model, &options, &opened.device)?;
+            network.check_input(input)?;
+            let [channels, height, width] = input;
+            let images = [1, channels, height, width];
+            memory::check(&self.model, &network, images, Use::Infer, &opened).map_err(smaller)?;
+            (input, summarize(&network, input, &opened.device)?)
+        };
 
         let object = json!({
             "model": self.model,

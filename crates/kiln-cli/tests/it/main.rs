@@ -14,6 +14,7 @@ mod pretrained;
 mod refusals;
 mod resume;
 mod seeds;
+mod segment;
 mod train;
 
 use std::fs;

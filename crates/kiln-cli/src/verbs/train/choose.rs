@@ -12,6 +12,7 @@ use crate::errors::Failure;
 use crate::output::{self, argument};
 use crate::target;
 use crate::verbs::data::info;
+use crate::verbs::segmenter;
 use crate::verbs::subject::{is_model, looks_like_a_path};
 
 /// The file that makes a folder a run.
@@ -262,6 +263,7 @@ impl Train {
                 },
             ));
         }
+        segmenter::refuse(name)?;
         Ok(Recipe::named(&Zoo, name)?)
     }
 }
