@@ -7,6 +7,7 @@
 //!    anything else implements the trait.
 //! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone; a [`transform`] takes boxes and masks
 //!    along.
+//!    For images with the class of each pixel, [`masks`] reads the files.
 //! 3. [`Preprocess`] makes the numbers a network eats: channels, size, mean and deviation.
 //! 4. [`Loader`] does all of it on worker threads and hands over [`Batch`]es, in an order that does not depend on them.
 //!
@@ -37,6 +38,7 @@ pub mod folders;
 pub mod idx;
 pub mod loader;
 mod manifest;
+pub mod masks;
 mod natural;
 pub mod preprocess;
 pub mod random;

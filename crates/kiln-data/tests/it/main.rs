@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use kiln_data::masks::camvid;
 use kiln_data::{Dataset, check, decode, open};
 use kiln_testkit::real_data;
 
@@ -109,4 +110,25 @@ fn real_odd_images_give_pixels_or_an_error_that_names_the_file() {
     }
     println!("{read} images read, {refused} files refused");
     assert!(read > 100);
+}
+
+#[test]
+fn real_camvid_has_701_scenes_of_11_classes_with_masks_twice_as_large() {
+    let Some(folder) = real_data("camvid") else { return };
+    let [train, val, test] = camvid(&folder).unwrap();
+    assert_eq!([train.len(), val.len(), test.len()], [367, 101, 233]);
+    let mut pixels = [0_usize; 12];
+    for index in 0..test.len() {
+        let (scene, whole) = (test.scene(index).unwrap(), test.mask(index).unwrap());
+        let mask = scene.classes.unwrap();
+        assert_eq!((mask.width, mask.height), (240, 180));
+        assert_eq!((whole.width, whole.height), (480, 360));
+        let row = |y: usize| whole.data[2 * y * 480..].iter().step_by(2).take(240);
+        assert!((0..180).all(|y| row(y).eq(&mask.data[y * 240..][..240])));
+        mask.data.iter().for_each(|&class| pixels[usize::from(class)] += 1);
+    }
+    assert!(pixels.iter().all(|&count| count > 0), "{pixels:?}");
+    assert_eq!(pixels.iter().sum::<usize>(), 233 * 240 * 180);
+    // Some 3 % are of no class.
+    assert!((0.02..0.05).contains(&(pixels[11] as f64 / (233 * 240 * 180) as f64)), "{pixels:?}");
 }
