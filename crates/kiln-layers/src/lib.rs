@@ -13,6 +13,7 @@ mod inception;
 mod loss;
 mod lrn;
 mod mlp;
+mod pixel_loss;
 mod pool;
 mod residual;
 mod separable;
@@ -32,6 +33,7 @@ pub use inception::{Inception, InceptionConfig};
 pub use loss::{Criterion, Objective, Targets, cross_entropy};
 pub use lrn::{LocalResponseNorm, LocalResponseNormConfig};
 pub use mlp::{Dropped, Mlp, MlpConfig};
+pub use pixel_loss::{PixelCriterion, PixelObjective};
 pub use pool::{
     AvgPool, AvgPoolConfig, MaxPool, MaxPoolConfig, adaptive_avg_pool, global_avg_pool,
 };

@@ -53,7 +53,7 @@ pub use classifier::Classifier;
 pub use convolutional::{Convolutional, ConvolutionalHead};
 pub use error::Error;
 pub use feature::{Feature, FeatureInfo};
-pub use kiln_layers::{Criterion, Objective, Targets};
+pub use kiln_layers::{Criterion, Objective, PixelCriterion, PixelObjective, Targets};
 pub use options::Options;
 pub use parameters::{Parameter, group, initialize, is_below, norm_flags, parameters, trainable};
 pub use registry::{Entry, Registry, Task};

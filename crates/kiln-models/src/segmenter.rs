@@ -1,6 +1,7 @@
 //! What training, evaluation and prediction need to know of a network that gives every pixel a class.
 
 use burn::prelude::*;
+use kiln_layers::PixelObjective;
 
 use crate::Error;
 
@@ -23,6 +24,24 @@ pub trait Segmenter: Module {
     /// - output: `[batch, classes, height, width]` each
     fn forward_all(&self, images: Tensor<4>) -> (Tensor<4>, Vec<Tensor<4>>) {
         (self.forward(images), Vec::new())
+    }
+
+    /// The scores and the loss that training minimizes: the `objective` of the scores, and of auxiliary heads.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, channels, height, width]`
+    /// - `classes`: `[batch, height, width]`, each in `0..classes` or what the objective ignores
+    /// - output: `[batch, classes, height, width]` and `[1]`
+    fn loss(
+        &self,
+        images: Tensor<4>,
+        classes: Tensor<3, Int>,
+        objective: &PixelObjective,
+    ) -> (Tensor<4>, Tensor<1>) {
+        let (scores, others) = self.forward_all(images);
+        let loss = objective.of_all(scores.clone(), others, classes);
+        (scores, loss)
     }
 
     /// Where what lies behind the backbone is kept: the beginnings of its parameters' paths. `head`, unless the network

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::weights::{self, keys};
-use crate::{Parameter, is_below, summarize_segmenter};
+use crate::{Parameter, PixelObjective, is_below, summarize_segmenter};
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Gradients;
 use kiln_testkit::{assert_close, device, noise};
 use std::path::Path;
@@ -65,20 +66,35 @@ fn images(name: &str, batch: usize, [height, width]: [usize; 2], device: &Device
 
 /// What learns, moved a little: scores begin at zero.
 fn stirred<M: Module>(module: M) -> M {
-    struct Stir(u64);
+    struct Stir {
+        name: Vec<String>,
+        count: u64,
+    }
     impl ModuleMapper for Stir {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.name.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.name.pop();
+        }
+
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            self.0 += 1;
-            if !param.is_require_grad() {
+            self.count += 1;
+            let count = self.count;
+            if self.name.last().is_some_and(|name| name.starts_with("running_")) {
                 return param;
             }
             param.map(|tensor| {
-                let noise = noise(tensor.dims(), self.0, &tensor.device()) * 0.1;
-                (tensor + noise).detach().require_grad()
+                let noise = noise(tensor.dims(), count, &tensor.device()) * 0.1;
+                match tensor.device().is_autodiff() {
+                    true => (tensor + noise).detach().require_grad(),
+                    false => tensor + noise,
+                }
             })
         }
     }
-    module.map(&mut Stir(0))
+    module.map(&mut Stir { name: Vec::new(), count: 0 })
 }
 
 #[test]
@@ -142,6 +158,7 @@ fn a_batch_of_two_is_two_batches_of_one_in_inference_and_sizes_may_be_odd() {
         println!("{name}");
         let model = stirred(build(name, &device())).valid();
         let two = images(name, 2, [71, 45], &device());
+        assert!(model.forward(two.clone()).abs().max().into_scalar::<f32>() > 1e-3);
 
         let each = [0, 1].map(|i| model.forward(two.clone().narrow(0, i, 1)));
 
@@ -216,6 +233,62 @@ fn the_table_of_layers_adds_up_and_aux_is_beside_it() {
         assert_eq!(rows, summary.parameters, "{name}");
         let others = summary.layers.iter().filter(|row| row.kind == "other");
         assert!(others.into_iter().all(|row| row.name.starts_with("aux.")), "{name}");
+    }
+}
+
+#[test]
+fn what_is_ignored_teaches_nothing_and_auxiliary_heads_count_as_the_objective_says() {
+    let device = device().autodiff();
+    let mut options = tiny("fcn-resnet50");
+    options.insert("dropout".to_owned(), json!(0.0));
+    let model = stirred(Segmenters.build("fcn-resnet50", &options, &device).unwrap());
+    let images = images("fcn-resnet50", 1, [32, 40], &device);
+    let void = Tensor::<3, Int>::full([1, 32, 40], 255, &device);
+    let (_, nothing) = model.loss(images.clone(), void, &PixelObjective::default());
+    assert_eq!(nothing.into_scalar::<f32>(), 0.0);
+
+    let classes = Tensor::<3, Int>::ones([1, 32, 40], &device);
+    let loss = |aux_weight: f32| {
+        let objective = PixelObjective { aux_weight, ..PixelObjective::default() };
+        model.loss(images.clone(), classes.clone(), &objective).1.into_scalar::<f32>()
+    };
+    let [none, half, whole] = [0.0, 0.5, 1.0].map(loss);
+    assert!(none > 0.1 && half > none + 0.05);
+    assert!((whole - half - (half - none)).abs() < 1e-4 * whole);
+}
+
+#[test]
+fn a_few_steps_of_plain_descent_learn_which_half_is_which() {
+    let device = device().autodiff();
+    for name in ["fcn8s-resnet18", "fcn-resnet18", "unet"] {
+        device.seed(1);
+        let mut options = tiny(name);
+        options.insert("dropout".to_owned(), json!(0.0));
+        if name == "unet" {
+            options.insert("norm".to_owned(), json!("Batch"));
+        }
+        let mut model = Segmenters.build(name, &options, &device).unwrap();
+        let channels = if name == "unet" { 1 } else { 3 };
+        // Noise on the left, and noise twice as bright on the right.
+        let side = Tensor::<1, Int>::arange(0..64, &device).greater_equal_elem(32);
+        let side = side.reshape([1, 1, 1, 64]).expand([2, 1, 64, 64]);
+        let bright = side.clone().float() + 1.0;
+        let image = noise([2, channels, 64, 64], 1, &device) + 1.0;
+        let image = image * bright.expand([2, channels, 64, 64]);
+        let classes = side.int().reshape([2, 64, 64]);
+        let objective = PixelObjective::default();
+        let mut optimizer: ModuleOptimizer = AdamConfig::new().init();
+
+        let mut losses = Vec::new();
+        for _ in 0..30 {
+            let (_, loss) = model.loss(image.clone(), classes.clone(), &objective);
+            losses.push(loss.clone().into_scalar::<f32>());
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            model = optimizer.step(0.01, model, gradients);
+        }
+
+        let (first, last) = (losses[0], losses[losses.len() - 1]);
+        assert!(last < 0.3 * first, "{name}: {losses:?}");
     }
 }
 
