@@ -2,6 +2,7 @@
 
 mod detect;
 mod folder;
+mod segment;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,6 +22,7 @@ use crate::output::{self, Output};
 use crate::progress::bar;
 use crate::table::{BOLD, FAINT};
 use crate::target::Force;
+use crate::verbs::segmenter;
 use crate::verbs::subject::{SMALLER, Settings, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -31,6 +33,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict lenet5 --weights mine.pt --set preprocess.mean=[0] --set preprocess.std=[1] 7.png
   kiln predict resnet50 --weights pretrained photo.jpg
   kiln predict yolo.cfg --weights yolo.weights --names coco.names street.jpg --out seen
+  kiln predict fcn-resnet50 --weights fcn.pth --names voc.names street.jpg --out seen
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
 training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
@@ -50,6 +53,11 @@ detections.json, coco.json (image_id counts the images from 1, category_id the c
 each image: class, middle, width and height as parts of the image, score. Images are stretched to the
 network's input. Its JSON: {images: [{path, width, height, detections: [{class, name, score, box}]}],
 errors: [{path, error}]}, the box as left, top, right and bottom in pixels.
+
+A network for segmentation is named, with weights of kiln's or PyTorch's. Images keep their size; those of more than
+a megapixel are looked at in overlapping windows. Below --out are classes/ (PNGs whose numbers are the classes,
+with a palette), colours/ (with a legend), overlays/ and segmentation.json. Its JSON: {images: [{path,
+width, height, classes: [{class, name, pixels}]}], errors: [{path, error}]}.
 
 JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
 and hint where an image could not be read";
@@ -76,7 +84,7 @@ pub struct Predict {
     /// Detectors only: boxes that overlap more than this are one object
     #[arg(long, value_name = "IOU", value_parser = parse_fraction)]
     iou: Option<f64>,
-    /// Detectors only: a file with the name of a class per line
+    /// Detectors and segmentation only: a file with the name of a class per line
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
     /// Also write predictions.csv, predictions.json and contact sheets here
@@ -100,6 +108,9 @@ impl Predict {
     pub fn run(self, output: Output) -> Verb {
         if detect::is_cfg(&self.subject) {
             return detect::run(&self, output);
+        }
+        if segmenter::is_segmenter(&self.subject) {
+            return segment::run(&self, output);
         }
         if self.weights.is_none() && is_model(&self.subject) {
             return Err(Failure::usage(format!("{} needs weights", self.subject))

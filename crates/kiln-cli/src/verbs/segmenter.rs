@@ -26,7 +26,7 @@ pub fn refuse(text: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!("{text} is for segmentation, and this verb is for classifiers"))
-        .hint("`kiln models`, `kiln summary`, `kiln forward` and `kiln convert` take it"))
+        .hint("`kiln models`, `summary`, `predict`, `kiln forward` and `convert` take it"))
 }
 
 /// Every option of the network `name`, with what `set` changes.

@@ -31,13 +31,26 @@ pub struct Settings {
     /// Which class each score stands for.
     class_order: Option<ClassOrder>,
     /// The assignments that are left: the network's options.
-    options: Vec<String>,
+    pub options: Vec<String>,
 }
 
 impl Settings {
     /// All of `set` as options of the network.
     pub fn options(set: &[String]) -> Self {
         Settings { options: set.to_vec(), ..Settings::default() }
+    }
+
+    /// `preprocess` with the values that were named.
+    ///
+    /// # Errors
+    ///
+    /// If a value can't be used.
+    pub fn over(&self, preprocess: &Preprocess) -> Result<Preprocess, Failure> {
+        let mut table = json!(preprocess);
+        options::overlay(&mut table, Value::Object(self.preprocess.clone()))?;
+        let preprocess: Preprocess = options::read(table)?;
+        preprocess.check()?;
+        Ok(preprocess)
     }
 
     /// Sorts `set` by what it changes.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use kiln::burn::tensor::Device;
+use kiln::burn::module::Module;
+use kiln::burn::tensor::{Device, Tensor};
 use kiln::models::unet::UNetConfig;
 use kiln::models::{AnySegmenter, Segmenters, weights};
 use safetensors::SafeTensors;
@@ -111,4 +112,104 @@ fn verbs_for_classifiers_say_which_take_them() {
         assert!(object["error"].as_str().unwrap().contains("is for segmentation"), "{object}");
         assert!(object["hint"].as_str().unwrap().contains("kiln forward"), "{object}");
     }
+}
+
+#[test]
+fn predictions_are_written_as_numbers_as_colours_and_over_the_photo() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // Its scores are the image's own grey value against a threshold of one half.
+    let network = UNetConfig::new().with_width(1).with_depth(1).with_dropout(0.0);
+    let network = bright(network.init(&Device::default()));
+    weights::save(&network, &path("a.safetensors")).unwrap();
+    let photo = |width, height| {
+        image::GrayImage::from_fn(width, height, |x, _| {
+            image::Luma([if x < 12 { 20 } else { 230 }])
+        })
+    };
+    photo(30, 20).save(path("small.png")).unwrap();
+    photo(8000, 140).save(path("long.png")).unwrap();
+    fs::write(path("broken.png"), b"no image").unwrap();
+    fs::write(path("names.txt"), "dark\nbright\n").unwrap();
+    let out = path("seen");
+    let weights = path("a.safetensors");
+    let (small, long, names) = (path("small.png"), path("long.png"), path("names.txt"));
+    let call = |images: &[&Path]| -> Vec<String> {
+        let mut words =
+            vec!["predict", "unet", "--weights", text(&weights), "--names", text(&names)];
+        words.extend(["--set", "width=1", "--set", "depth=1", "--out", text(&out)]);
+        words.extend(images.iter().map(|image| text(image)));
+        words.into_iter().map(str::to_owned).collect()
+    };
+    let run = |status, words: Vec<String>| json(status, words.iter().map(String::as_str));
+
+    let object = run(0, call(&[&small, &long]));
+
+    assert_eq!(keys(&object), ["errors", "images"]);
+    let image = &object["images"][0];
+    assert_eq!(keys(image), ["classes", "height", "path", "width"]);
+    assert_eq!(
+        image["classes"],
+        value!([
+            { "class": 1, "name": "bright", "pixels": 18 * 20 },
+            { "class": 0, "name": "dark", "pixels": 12 * 20 },
+        ])
+    );
+    // Longer than a window, and of the same stripes.
+    assert_eq!(object["images"][1]["classes"][1]["pixels"], 12 * 140);
+    let bytes = fs::read(out.join("classes/small.png")).unwrap();
+    let mask = kiln::data::masks::Coding::Index.read(&out.join("classes/small.png"), 255).unwrap();
+    assert_eq!((mask.width, mask.height), (30, 20));
+    assert!(mask.data.iter().enumerate().all(|(at, &class)| class == u8::from(at % 30 >= 12)));
+    assert!(!bytes.is_empty());
+    let colours = image::open(out.join("colours/small.png")).unwrap();
+    assert!(colours.height() > 20);
+    let over = image::open(out.join("overlays/small.png")).unwrap();
+    assert_eq!((over.width(), over.height()), (30, 20));
+    assert!(out.join("segmentation.json").is_file());
+
+    json(2, call(&[&small]).iter().map(String::as_str)); // they are there already
+    let forced = [call(&[&small, &path("broken.png")]), vec!["--force".to_owned()]].concat();
+    let object = run(1, forced);
+    assert_eq!(object["images"].as_array().unwrap().len(), 1);
+    assert!(object["errors"][0]["path"].as_str().unwrap().contains("broken.png"));
+    let few = [call(&[&small]), vec!["--set".to_owned(), "num_classes=3".to_owned()]].concat();
+    assert!(run(2, few)["error"].as_str().unwrap().contains("names 2 classes"));
+}
+
+/// A network whose second class scores as a pixel is bright, and whose first scores one half.
+fn bright(network: kiln::models::unet::UNet) -> AnySegmenter {
+    use kiln::burn::module::{ModuleMapper, Param};
+    use kiln::burn::tensor::TensorData;
+
+    struct Set(Vec<String>);
+    impl ModuleMapper for Set {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.0.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.pop();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let path = self.0.join(".");
+            param.map(|tensor| {
+                let shape = tensor.dims();
+                let mut values = vec![0_f32; shape.iter().product()];
+                // The first channel of every convolution on the way beside is its input's middle.
+                match path.as_str() {
+                    "down.0.0.conv.weight"
+                    | "down.0.1.conv.weight"
+                    | "up.0.convs.0.conv.weight"
+                    | "up.0.convs.1.conv.weight" => values[4] = 1.0,
+                    "head.conv.weight" => values[1] = 1.0,
+                    "head.conv.bias" => values[0] = 0.5,
+                    _ => {}
+                }
+                Tensor::from_data(TensorData::new(values, shape), &tensor.device())
+            })
+        }
+    }
+    AnySegmenter::UNet(network.map(&mut Set(Vec::new())))
 }

@@ -138,7 +138,7 @@ pub fn run(predict: &Predict, output: Output) -> Verb {
 }
 
 /// The names of the classes: a line each of the file that `--names` gives, else numbers.
-fn names(predict: &Predict, classes: usize) -> Result<Vec<String>, Failure> {
+pub fn names(predict: &Predict, classes: usize) -> Result<Vec<String>, Failure> {
     let Some(file) = &predict.names else {
         return Ok((0..classes).map(|class| format!("class {class}")).collect());
     };
