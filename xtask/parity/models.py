@@ -29,12 +29,24 @@ def timm(name, size=224):
     return {"twin": f"timm `{name}`", "build": build, "size": (3, size, size), "options": ()}
 
 
-def golden(script, build, size):
+def segmentation(name):
+    def build():
+        from torchvision.models import segmentation
+
+        model = getattr(segmentation, name)(weights=None, weights_backbone=None, aux_loss=True)
+        base = type(model)
+        model.__class__ = type("Scores", (base,), {"forward": lambda self, x: base.forward(self, x)["out"]})
+        return model
+
+    return {"twin": f"torchvision `{name}`", "build": build, "size": (3, 224, 224), "options": ()}
+
+
+def golden(script, build, size, options=()):
     return {
         "twin": f"`xtask/golden/{script}.py`",
         "build": lambda: build(script_of(script)),
         "size": size,
-        "options": (),
+        "options": options,
     }
 
 
@@ -70,6 +82,11 @@ def alexnet_2012(script):
     return script.alexnet((96, 256, 384, 384, 256), 4096, 1000, groups=2, lrn=True)
 
 
+def fcn(stride):
+    build = lambda script: script.Fcn(stride, 21, (2, 2, 3, 3, 3), width=64, hidden=4096)
+    return golden("_fcn", build, (3, 120, 160), options=("border=true",))
+
+
 def cifar(depth):
     return golden("resnet_cifar", lambda script: script.ResNet(16, (depth - 2) // 6, 10), (3, 32, 32))
 
@@ -98,4 +115,7 @@ MODELS = {
     "darknet-tiny": golden("darknet", darknet(TINY, 16), (3, 224, 224)),
     "darknet19": golden("darknet", darknet(DARKNET19, 19), (3, 224, 224)),
     "darknet53": timm("darknet53", 256),
+    **{f"fcn{stride}s": fcn(stride) for stride in (32, 16, 8)},
+    **{f"fcn-resnet{depth}": segmentation(f"fcn_resnet{depth}") for depth in (50, 101)},
+    "unet": golden("_unet", lambda script: script.UNet(64, 4, 2, norm=False), (1, 128, 128)),
 }

@@ -4,7 +4,8 @@
 use std::fs;
 
 use kiln::models::{
-    AnyDetector, Classifier, Detector, Registry, Zoo, parameters, summarize_detector,
+    AnyDetector, AnySegmenter, Classifier, Detector, Registry, Segmenter, Segmenters, Zoo,
+    parameters, summarize_detector, summarize_segmenter,
 };
 use kiln::train::{Job, Memory, Use};
 
@@ -86,6 +87,46 @@ pub fn check_detector(
         bytes(limit as u64),
     ))
     .hint("take a smaller image"))
+}
+
+/// As [`check`], for inference of a network that gives every pixel a class.
+///
+/// # Errors
+///
+/// As [`check`], and for images that the network doesn't take.
+pub fn check_segmenter(
+    model: &str,
+    network: &AnySegmenter,
+    images: [usize; 4],
+    on: &Opened,
+) -> Result<(), Failure> {
+    const NUMBER: f64 = 4.0;
+    let [batch, image @ ..] = images;
+    network.check_input(image)?;
+    let numbers = |shape: &[usize]| NUMBER * shape.iter().map(|&side| side as f64).product::<f64>();
+    let weights: f64 = parameters(network).iter().map(|one| numbers(&one.shape)).sum();
+    let mut need = weights + numbers(&images);
+    let limit = limit();
+    if on.backend.is_cpu() && need <= limit && need + GROWTH * numbers(&images) > limit {
+        let [channels, height, width] = image;
+        let [_, usual_height, usual_width] =
+            Segmenters.entry(model).map_or(image, |entry| entry.input);
+        let small = [channels, height.min(usual_height), width.min(usual_width)];
+        let rows = summarize_segmenter(network, small, &on.device)?.layers;
+        let largest = rows.iter().map(|row| numbers(&row.output)).fold(0.0, f64::max);
+        need += largest * numbers(&images) / numbers(&small);
+    }
+    if need <= limit {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{model} with {} of {} needs at least {} of memory, and {} are free",
+        if batch == 1 { "an image".to_owned() } else { plural(batch as u64, "image") },
+        shape(&image),
+        bytes(need as u64),
+        bytes(limit as u64),
+    ))
+    .hint("take fewer images at a time, or smaller ones"))
 }
 
 /// As [`check`], for the training that `job` describes.

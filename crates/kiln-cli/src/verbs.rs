@@ -14,5 +14,6 @@ pub mod predict;
 pub mod summary;
 pub mod train;
 
+mod segmenter;
 mod subject;
 mod thumbnail;

@@ -7,6 +7,7 @@
 //!    anything else implements the trait. Images with boxes and masks are [`Scenes`], which [`open_scenes`] opens.
 //! 2. [`Augment`] changes the pixels at random, from (seed, epoch, index) alone; a [`transform`] takes boxes and masks
 //!    along.
+//!    For images with the class of each pixel, [`masks`] reads the files.
 //! 3. [`Preprocess`] makes the numbers a network eats: channels, size, mean and deviation.
 //! 4. [`Loader`] does all of it on worker threads and hands over [`Batch`]es, in an order that does not depend on them.
 //!
@@ -41,6 +42,7 @@ pub mod idx;
 mod listed;
 pub mod loader;
 mod manifest;
+pub mod masks;
 mod natural;
 mod order;
 mod own;

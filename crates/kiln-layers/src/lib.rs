@@ -13,6 +13,7 @@ mod inception;
 mod loss;
 mod lrn;
 mod mlp;
+mod pixel_loss;
 mod pool;
 mod residual;
 mod separable;
@@ -20,6 +21,7 @@ mod squeeze_excite;
 mod subsample;
 mod table_conv;
 pub mod trace;
+mod transposed_conv;
 
 pub use activation::Activation;
 pub use aux_classifier::{AuxClassifier, AuxClassifierConfig};
@@ -31,6 +33,7 @@ pub use inception::{Inception, InceptionConfig};
 pub use loss::{Criterion, Objective, Targets, cross_entropy};
 pub use lrn::{LocalResponseNorm, LocalResponseNormConfig};
 pub use mlp::{Dropped, Mlp, MlpConfig};
+pub use pixel_loss::{PixelCriterion, PixelObjective};
 pub use pool::{
     AvgPool, AvgPoolConfig, MaxPool, MaxPoolConfig, adaptive_avg_pool, global_avg_pool,
 };
@@ -39,3 +42,4 @@ pub use separable::{SeparableConv, SeparableConvConfig};
 pub use squeeze_excite::{Rounding, SqueezeExcite, SqueezeExciteConfig};
 pub use subsample::{TrainableSubsample, TrainableSubsampleConfig};
 pub use table_conv::{TableConv, TableConvConfig};
+pub use transposed_conv::{TransposedConv, TransposedConvConfig, Upsampling};

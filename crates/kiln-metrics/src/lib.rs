@@ -9,6 +9,8 @@
 //!   two classes.
 //! - [`BoundingBox`] and its overlaps; [`suppress`] keeps the best of boxes that mean the same object.
 //! - [`Detections`] gathers what a detector found, and measures it as Pascal VOC and COCO do.
+//! - [`Segmentation`] counts pixels, and measures regions by accuracy and by overlap.
+//! - [`Frequencies`] counts how often classes occur, and balances them.
 //! - [`Spread`] is mean and standard deviation over repeated runs.
 //! - [`softmax`] turns scores into confidences, and [`ranking`] orders classes by score.
 //!
@@ -27,7 +29,9 @@ mod calibration;
 mod classification;
 mod confusion;
 mod detection;
+mod frequency;
 mod scores;
+mod segmentation;
 mod spread;
 mod suppression;
 
@@ -39,6 +43,8 @@ pub use confusion::Confusion;
 pub use detection::{
     Coco, CocoConfig, Detection, Detections, Point, Points, Size, Truth, Voc, VocClass, VocConfig,
 };
+pub use frequency::Frequencies;
 pub use scores::{best, rank, ranking, softmax};
+pub use segmentation::Segmentation;
 pub use spread::Spread;
 pub use suppression::{Decay, suppress, suppress_grouped, suppress_softly};

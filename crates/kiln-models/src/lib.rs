@@ -1,8 +1,9 @@
 //! The networks of kiln, one paper per file, with other frameworks' weights.
 //!
-//! [`Zoo`] builds every classifier by name, and [`Detectors`] every detector, which is a head on one of those. A network of
-//! your own needs a [`Classifier`] implementation, and a [`Registry`] of your own if it shall be built by name too; one
-//! that gives boxes implements [`Detector`].
+//! [`Zoo`] builds every classifier by name, [`Detectors`] every detector and [`Segmenters`] every network that gives each pixel
+//! a class; the last two are heads on networks of the first. A network of your own needs a [`Classifier`] implementation,
+//! and a [`Registry`] of your own if it shall be built by name too; one that gives boxes implements [`Detector`], one that
+//! gives each pixel a class [`Segmenter`].
 //!
 //! ```
 //! use burn::prelude::*;
@@ -27,6 +28,8 @@ pub mod darknet53;
 pub mod darknet_cfg;
 mod detector;
 mod error;
+pub mod fcn;
+pub mod fcn_dilated;
 mod feature;
 pub mod googlenet;
 pub mod lenet;
@@ -37,11 +40,14 @@ mod parameters;
 mod registry;
 pub mod resnet;
 pub mod resnet_cifar;
+mod segmenter;
 pub mod senet;
 mod suggest;
 mod summary;
+pub mod unet;
 pub mod vgg;
 pub mod weights;
+mod windows;
 pub mod xception;
 pub mod yolo;
 pub mod yolov2;
@@ -53,10 +59,12 @@ pub use convolutional::{Convolutional, ConvolutionalHead};
 pub use detector::Detector;
 pub use error::Error;
 pub use feature::{Feature, FeatureInfo};
-pub use kiln_layers::{Criterion, Objective, Targets};
+pub use kiln_layers::{Criterion, Objective, PixelCriterion, PixelObjective, Targets};
 pub use options::Options;
 pub use parameters::{Parameter, group, initialize, is_below, norm_flags, parameters, trainable};
 pub use registry::{Entry, Registry, Task};
+pub use segmenter::Segmenter;
 pub use suggest::{did_you_mean, nearest};
-pub use summary::{Row, Summary, summarize, summarize_detector, trace};
-pub use zoo::{AnyDetector, Architecture, Detectors, Zoo};
+pub use summary::{Row, Summary, summarize, summarize_detector, summarize_segmenter, trace};
+pub use windows::{Part, Windows};
+pub use zoo::{AnyDetector, AnySegmenter, Architecture, Detectors, Segmenters, Zoo};

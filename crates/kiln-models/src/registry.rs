@@ -198,6 +198,8 @@ mod tests {
             ("norm", json!("Batch")),
             ("zero_init", json!(true)),
             ("drop_path", json!(0.2)),
+            ("output_stride", json!(8)),
+            ("ceil", json!(true)),
         ] {
             if defaults.get(option).is_some_and(|default| *default != value) {
                 options.insert(option.to_owned(), value);

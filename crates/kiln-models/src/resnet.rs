@@ -6,6 +6,9 @@
 //! Hu, Shen, Sun. *Squeeze-and-Excitation Networks.* CVPR 2018 (SE-ResNet).
 //! <https://arxiv.org/abs/1709.01507>
 //!
+//! Yu, Koltun. *Multi-Scale Context Aggregation by Dilated Convolutions.* ICLR 2016 (dilation in place of strides, an
+//! option). <https://arxiv.org/abs/1511.07122>
+//!
 //! Departures from the papers:
 //! - a bottleneck strides in its 3×3 convolution, not in its first 1×1 ("v1.5"), because the
 //!   published torchvision weights do; the `-v1` variants stride as in the paper;
@@ -74,6 +77,10 @@ pub struct ResNetConfig {
     /// Chance that the last unit's branch is dropped in training; it grows evenly from the first.
     #[config(default = 0.0)]
     pub drop_path: f64,
+    /// Pixels of the image per pixel of the last map: 32, or 16 or 8, where the stages that would halve it further look
+    /// as far by dilation.
+    #[config(default = 32)]
+    pub output_stride: usize,
 }
 
 /// A residual network (table 1).
@@ -81,6 +88,7 @@ pub struct ResNetConfig {
 /// Built by [`ResNetConfig`].
 #[derive(Module, Debug)]
 pub struct ResNet {
+    output_stride: usize,
     stem: ConvBlock,
     pool: MaxPool,
     stages: Vec<Vec<Residual>>,
@@ -129,6 +137,7 @@ impl ResNetConfig {
             panic!("{error}");
         }
         ResNet {
+            output_stride: self.output_stride,
             stem: ConvBlockConfig::new([self.in_channels, self.width], 7)
                 .with_stride(2)
                 .init(device),
@@ -143,15 +152,20 @@ impl ResNetConfig {
 
     /// The maps that the network offers to detection and segmentation heads, in order.
     pub fn features(&self) -> Vec<FeatureInfo> {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|stage| self.branch.channels(self.width << stage));
-        FeatureInfo::halved(2, &[self.width, a, b, c, d])
+        let stage = |stage: usize| FeatureInfo {
+            stride: stride(stage, self.output_stride),
+            channels: self.branch.channels(self.width << stage),
+        };
+        let stem = FeatureInfo { stride: 2, channels: self.width };
+        std::iter::once(stem).chain((0..4).map(stage)).collect()
     }
 
     /// Whether such a network is possible.
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if a number is zero or absurd, or `drop_path` isn't in `0..1`.
+    /// [`Error::Options`] if a number is zero or absurd, `drop_path` isn't in `0..1`, or there is no such
+    /// `output_stride`.
     pub fn check(&self) -> Result<(), Error> {
         bounds::widths(&[
             ("num_classes", &[self.num_classes]),
@@ -161,12 +175,20 @@ impl ResNetConfig {
         ])?;
         bounds::depths("depths", &self.depths, 1)?;
         bounds::dropped("drop_path", self.drop_path)?;
+        if ![8, 16, 32].contains(&self.output_stride) {
+            let reason = format!("output_stride must be 8, 16 or 32, found {}", self.output_stride);
+            return Err(Error::Options { reason });
+        }
         let stages = self.depths.iter().enumerate();
         bounds::affordable(stages.map(|(i, &depth)| [depth, self.width << i, self.width << i]))
     }
 
     fn unit(&self, place: Place) -> ResidualConfig {
-        let branch = self.branch.convolutions(place, self.width << place.stage);
+        let dilation = |stage: usize| (4 << stage) / stride(stage, self.output_stride);
+        let behind = dilation(place.stage);
+        let before = if place.stride == 1 { behind } else { dilation(place.stage - 1) };
+        let width = self.width << place.stage;
+        let branch = self.branch.convolutions(place, width, [before, behind]);
         let config = ResidualConfig::new(branch)
             .with_zero_init(self.zero_init)
             .with_drop_path(self.drop_path * place.progress);
@@ -184,7 +206,13 @@ impl Branch {
         }
     }
 
-    fn convolutions(self, place: Place, width: usize) -> Vec<ConvBlockConfig> {
+    /// `dilations` are those up to the convolution with the stride, and behind it. Where they differ they stand for it.
+    fn convolutions(
+        self,
+        place: Place,
+        width: usize,
+        dilations: [usize; 2],
+    ) -> Vec<ConvBlockConfig> {
         let stride = place.stride;
         let specs = match self {
             Self::Basic => vec![(3, width, stride), (3, width, 1)],
@@ -192,14 +220,25 @@ impl Branch {
             Self::BottleneckV1 => vec![(1, width, stride), (3, width, 1), (1, 4 * width, 1)],
         };
         let mut channels = place.channels;
+        let [mut dilation, behind] = dilations;
+        let factor = behind / dilation;
         let last = specs.len() - 1;
         let convs = specs.into_iter().enumerate().map(|(index, (kernel, to, stride))| {
             let from = std::mem::replace(&mut channels, to);
             let activation = if index == last { Activation::Identity } else { Activation::Relu };
-            ConvBlockConfig::new([from, to], kernel).with_stride(stride).with_activation(activation)
+            let own = if stride == 1 { dilation } else { std::mem::replace(&mut dilation, behind) };
+            ConvBlockConfig::new([from, to], kernel)
+                .with_stride(if stride == 1 { 1 } else { stride / factor })
+                .with_dilation(if kernel == 1 { 1 } else { own })
+                .with_activation(activation)
         });
         convs.collect()
     }
+}
+
+/// Pixels of the image per pixel of the map that a stage gives.
+fn stride(stage: usize, most: usize) -> usize {
+    (4 << stage).min(most)
 }
 
 impl Classifier for ResNet {
@@ -214,14 +253,14 @@ impl Classifier for ResNet {
         whole(&self.head).forward(global_avg_pool(x))
     }
 
-    /// The maps of the stem and of the four stages, of strides 2, 4, 8, 16 and 32.
+    /// The maps of the stem and of the four stages, of strides 2, 4, 8, 16 and 32, or of no more than `output_stride`.
     fn features(&self, images: Tensor<4>) -> Vec<Feature> {
         let stem = self.stem.forward(images);
         let mut x = self.pool.forward(stem.clone());
         let mut features = vec![Feature::new(2, stem)];
         for (stage, units) in self.stages.iter().enumerate() {
             x = units.iter().fold(x, |x, unit| unit.forward(x));
-            features.push(Feature::new(4 << stage, x.clone()));
+            features.push(Feature::new(stride(stage, self.output_stride), x.clone()));
         }
         features
     }
@@ -245,6 +284,7 @@ mod tests {
     use super::*;
     use crate::{summarize, trainable, weights};
     use kiln_testkit::{Golden, assert_close, device, noise};
+    use std::path::Path;
 
     fn variants() -> [(ResNetConfig, usize, usize); 5] {
         [
@@ -328,6 +368,29 @@ mod tests {
         assert_eq!(found, expected);
         model.check_input([3, 1, 1]).unwrap();
         assert_eq!(model.forward(noise([1, 3, 1, 1], 1, &device())).dims(), [1, 3]);
+    }
+
+    #[test]
+    fn dilated_it_gives_at_every_other_pixel_what_it_gives_with_strides() {
+        for branch in [Branch::Basic, Branch::Bottleneck, Branch::BottleneckV1] {
+            let config = ResNetConfig::new(branch, [1, 1, 2, 2]).with_width(2);
+            let strided = config.init(&device());
+            let weights = weights::to_bytes(&strided);
+            let image = noise([1, 3, 64, 96], 1, &device());
+            let last = |model: &ResNet| model.features(image.clone()).pop().unwrap();
+            for (output_stride, factor) in [(16, 2), (8, 4)] {
+                let dilated = config.clone().with_output_stride(output_stride).init(&device());
+                let dilated =
+                    weights::from_bytes(dilated, weights.clone(), Path::new("memory")).unwrap();
+
+                let (fine, coarse) = (last(&dilated), last(&strided));
+
+                assert_eq!((fine.stride, coarse.stride), (output_stride, 32));
+                assert_eq!(fine.map.dims()[2..], [64 / output_stride, 96 / output_stride]);
+                let picked = MaxPoolConfig::new(1, factor).init().forward(fine.map);
+                assert_close(picked, coarse.map);
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use burn::module::ParamId;
 use burn::prelude::*;
 use kiln_layers::trace::{self as layer_trace, Layer};
 
-use crate::{Classifier, Detector, Error, Parameter, parameters};
+use crate::{Classifier, Detector, Error, Parameter, Segmenter, parameters};
 
 /// What a network consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,22 @@ pub struct Row {
 /// [`Error::Input`] for images that the network doesn't take.
 pub fn summarize<C: Classifier>(
     model: &C,
+    input: [usize; 3],
+    device: &Device,
+) -> Result<Summary, Error> {
+    model.check_input(input)?;
+    Ok(tabulate(model, input, device, |model, blank| {
+        model.forward(blank);
+    }))
+}
+
+/// As [`summarize`], for a network that gives every pixel a class.
+///
+/// # Errors
+///
+/// As [`Segmenter::check_input`].
+pub fn summarize_segmenter<S: Segmenter>(
+    model: &S,
     input: [usize; 3],
     device: &Device,
 ) -> Result<Summary, Error> {

@@ -58,6 +58,9 @@ pub struct VggConfig {
     /// Width ratio of the gates' bottlenecks.
     #[config(default = 16)]
     pub se_reduction: usize,
+    /// Whether the pools keep the last row and column of an odd map, as Caffe's do.
+    #[config(default = false)]
+    pub ceil: bool,
 }
 
 /// A VGG network (table 1).
@@ -148,7 +151,7 @@ impl VggConfig {
         Vgg {
             stages,
             gates: if self.se { gates.collect() } else { Vec::new() },
-            pool: MaxPoolConfig::new(2, 2).init(),
+            pool: MaxPoolConfig::new(2, 2).with_ceil(self.ceil).init(),
             head: Some(
                 MlpConfig::new(features)
                     .with_dropout(self.dropout)
@@ -324,6 +327,17 @@ mod tests {
         assert_eq!(scores.dims(), [2, 3, 1, 1]);
         assert_close(scores.flatten(1, 3), model.forward(image));
         assert_eq!(sliding.forward(noise([1, 3, 288, 256], 3, &device())).dims(), [1, 3, 3, 2]);
+    }
+
+    #[test]
+    fn with_ceil_no_row_or_column_is_lost() {
+        for (ceil, expected) in [(false, [70, 35, 17, 8, 4, 2]), (true, [70, 35, 18, 9, 5, 3])] {
+            let model = tiny().with_ceil(ceil).init(&device());
+
+            let maps = model.features(noise([1, 3, 70, 70], 1, &device()));
+
+            assert_eq!(maps.iter().map(|f| f.map.dims()[3]).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The networks that kiln brings along, by name.
 
 mod detectors;
+mod segmenters;
 
 use std::sync::LazyLock;
 
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use detectors::{AnyDetector, Detectors};
+pub use segmenters::{AnySegmenter, Segmenters};
 
 /// The networks that kiln brings along.
 #[derive(Clone, Copy, Debug, Default)]

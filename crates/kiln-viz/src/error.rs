@@ -18,6 +18,9 @@ pub enum Error {
         /// Values there were.
         found: usize,
     },
+    /// A picture that no file can hold.
+    #[error("cannot make a PNG: {0}")]
+    Encode(String),
     /// A file that could not be written.
     #[error("cannot write {}: {source}; check that the folder is writable and the disk not full", path.display())]
     Write {

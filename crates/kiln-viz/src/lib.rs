@@ -21,6 +21,7 @@
 mod axis;
 mod boxes;
 mod canvas;
+mod classes;
 mod confusion;
 mod curves;
 mod error;
@@ -35,6 +36,7 @@ mod tiles;
 pub mod units;
 
 pub use boxes::{Labelled, class_colour, draw_boxes};
+pub use classes::Classes;
 pub use confusion::confusion;
 pub use curves::{Chart, Mark, Series, Values};
 pub use error::Error;

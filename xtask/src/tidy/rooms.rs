@@ -5,6 +5,9 @@ use super::tree::Tree;
 
 const REGISTRY: &str = "crates/kiln-models/src/zoo";
 
+/// How the line of a card begins that says why there is no recipe yet.
+const NO_RECIPE: &str = "\nNo recipe yet: ";
+
 /// What the comment at the head of a recipe states about its last run.
 const RECIPE_HEAD: &[&str] = &["command", "machine", "date", "commit", "result"];
 
@@ -28,8 +31,11 @@ fn models(tree: &Tree) -> Vec<Finding> {
             .paths()
             .filter(|path| path.starts_with(&room) && path.ends_with(".toml"))
             .collect();
-        if recipes.is_empty() {
-            findings.push(Finding::file(&room, "no recipe: <variant>-<dataset>.toml"));
+        let card = tree.text(&format!("{room}README.md")).unwrap_or_default();
+        if recipes.is_empty() && !card.contains(NO_RECIPE) {
+            let message = "no recipe: <variant>-<dataset>.toml; what can't be trained yet says \
+                so in its card, in a line `No recipe yet: WHY`";
+            findings.push(Finding::file(&room, message));
         }
         for path in recipes {
             findings.extend(recipe(path, tree.text(path).unwrap_or_default()));
@@ -170,6 +176,15 @@ mod tests {
         for (path, _) in GOOD {
             assert!(!without(path).is_empty(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_card_may_say_why_there_is_no_recipe_yet() {
+        let told = "# FCN\n`lenet5`\n\nNo recipe yet: masks can't be trained on.\n";
+        let mut files: Vec<(&str, &str)> = GOOD.to_vec();
+        files.retain(|(path, _)| !path.starts_with("models/"));
+        files.push(("models/lenet5/README.md", told));
+        assert_eq!(check(&Tree::of(&files)), []);
     }
 
     #[test]

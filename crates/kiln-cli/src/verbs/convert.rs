@@ -5,8 +5,12 @@ mod darknet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use kiln::burn::module::Module;
 use kiln::burn::tensor::Device;
-use kiln::models::{Architecture, Options, Registry, Zoo, parameters, trainable, weights};
+use kiln::models::weights::Keys;
+use kiln::models::{
+    Architecture, Options, Registry, Segmenters, Zoo, parameters, trainable, weights,
+};
 use kiln::train::Subject;
 use serde_json::json;
 
@@ -15,6 +19,7 @@ use crate::errors::{Failure, Verb};
 use crate::numbers::{count, plural};
 use crate::output::{self, Output};
 use crate::target::Force;
+use crate::verbs::segmenter;
 use crate::verbs::subject::{folder_of, model_options};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -81,7 +86,26 @@ impl Convert {
         }
         self.check_output()?;
         let device = device::open(Choice::Cpu).map_or_else(|_| Device::default(), |cpu| cpu.device);
+        if let Some(model) = self.model.as_ref().filter(|name| segmenter::is_segmenter(name)) {
+            self.check_input()?;
+            let options = segmenter::changed(model, &self.set)?;
+            let keys = Segmenters.keys(model, &options)?;
+            let network = Segmenters.build(model, &options, &device)?;
+            let (network, left_out) = segmenter::load(network, &self.input, keys)?;
+            return self.write(model, &network, keys, &left_out, output);
+        }
         let (model, options, network, left_out) = self.read(&device)?;
+        self.write(&model, &network, Zoo.keys(&model, &options)?, &left_out, output)
+    }
+
+    fn write<M: Module>(
+        &self,
+        model: &str,
+        network: &M,
+        keys: &Keys,
+        left_out: &[String],
+        output: Output,
+    ) -> Verb {
         if !left_out.is_empty() {
             output::note(&format!(
                 "{} of auxiliary heads in {} are left out; --set aux=true keeps them",
@@ -90,14 +114,14 @@ impl Convert {
             ));
         }
         let tensors = match self.names {
-            Names::Pytorch => weights::export(&network, &self.output, Zoo.keys(&model, &options)?)?,
+            Names::Pytorch => weights::export(network, &self.output, keys)?,
             Names::Kiln => {
-                weights::save(&network, &self.output)?;
-                parameters(&network).len()
+                weights::save(network, &self.output)?;
+                parameters(network).len()
             }
         };
 
-        let (parameters, names) = (trainable(&network), self.names.word());
+        let (parameters, names) = (trainable(network), self.names.word());
         let object = json!({
             "model": model,
             "input": self.input.display().to_string(),
@@ -136,6 +160,16 @@ impl Convert {
         }
     }
 
+    /// Refuses what can't be a weight file.
+    fn check_input(&self) -> Result<(), Failure> {
+        if !self.input.is_dir() {
+            return Ok(());
+        }
+        let shown = self.input.display();
+        Err(Failure::usage(format!("{shown} is a folder and knows its network"))
+            .hint("leave --model away, or name a weight file"))
+    }
+
     /// The network of IN with its name and options before it, and the tensors that it had no use for.
     fn read(&self, device: &Device) -> Result<Read, Failure> {
         let shown = self.input.display();
@@ -158,10 +192,7 @@ impl Convert {
             let ready = Subject::Checkpoint(folder).load(&Zoo, device)?;
             return Ok((ready.state.model, ready.state.options, ready.network, Vec::new()));
         };
-        if self.input.is_dir() {
-            return Err(Failure::usage(format!("{shown} is a folder and knows its network"))
-                .hint("leave --model away, or name a weight file"));
-        }
+        self.check_input()?;
 
         let options = model_options(model, &self.set)?;
         let network = Zoo.build(model, &options, device)?;

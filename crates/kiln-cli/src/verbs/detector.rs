@@ -1,6 +1,5 @@
 //! A detector of kiln's or darknet's, ready for images: what `predict` and `eval` share.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use kiln::models::{AnyDetector, Detector as _, Detectors, Options};
 use kiln::viz::{Labelled, draw_boxes};
 
 use crate::errors::Failure;
-use crate::verbs::subject::{Settings, detector_options, is_model, sized};
+use crate::verbs::subject::{Settings, class_names, detector_options, is_model, sized};
 
 /// Whether `subject` names a detector: of kiln, or a `.cfg` of darknet.
 pub fn is_detector(subject: &str) -> bool {
@@ -91,18 +90,7 @@ impl Plan {
             Self::Cfg(cfg) => cfg.heads()[0].classes,
             Self::Native { options, .. } => options["num_classes"].as_u64().unwrap_or(0) as usize,
         };
-        let Some(file) = file else {
-            return Ok((0..classes).map(|class| format!("class {class}")).collect());
-        };
-        let text = fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
-        let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
-        let names: Vec<String> = names.map(str::to_owned).collect();
-        if names.len() == classes {
-            return Ok(names);
-        }
-        let (file, found) = (file.display(), names.len());
-        Err(Failure::usage(format!("{file} names {found} classes, and the network has {classes}"))
-            .hint("a line per class, in the network's order"))
+        class_names(file, classes)
     }
 
     /// Reads the weights. `[sure, overlap]` are the least score of a box and the most overlap of two.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kiln::burn::tensor::{DType, Tensor, TensorData};
 use kiln::models::weights::{read_tensors, tensor_types, write_tensors};
-use kiln::models::{Classifier, Zoo};
-use kiln::train::Use;
+use kiln::models::{Classifier, Segmenter, Segmenters, Zoo};
+use kiln::train::{PRETRAINED, Use};
 use serde_json::json;
 
 use crate::device::On;
@@ -17,6 +17,7 @@ use crate::numbers::shape;
 use crate::output::Output;
 use crate::target::Force;
 use crate::verbs::bench::peak_memory;
+use crate::verbs::segmenter;
 use crate::verbs::subject::{Settings, input_size, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -26,7 +27,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
 
 x.safetensors holds the f32 tensor `input` and no other, already preprocessed, batch × channels ×
 height × width; y.safetensors then holds one f32 tensor `output`: a classifier's raw scores, batch ×
-classes. A file that is there already is overwritten with --force only.
+classes, or those of every pixel, batch × classes × height × width. A file that is there already is overwritten with --force only.
 
 JSON: {model, input, output, file, loaded_memory_bytes, peak_memory_bytes}, with the two shapes, the
 written file, and the most memory that was resident until the weights were loaded and until the
@@ -60,12 +61,16 @@ pub struct Forward {
 impl Forward {
     /// Computes and writes.
     pub fn run(self, output: Output) -> Verb {
-        if self.weights.is_none() && is_model(&self.subject) {
+        let segments = segmenter::is_segmenter(&self.subject);
+        if self.weights.is_none() && (segments || is_model(&self.subject)) {
             return Err(Failure::usage(format!("{} needs weights", self.subject))
                 .hint("add --weights FILE, or --weights pretrained where some are published"));
         }
         self.force.file(&self.output)?;
         let (values, size) = read_input(&self.input)?;
+        if segments {
+            return self.segment(values, size, output);
+        }
         let subject =
             subject(&self.subject, self.weights.as_deref(), &Settings::options(&self.set), output)?;
         let opened = self.device.open()?;
@@ -82,7 +87,43 @@ impl Forward {
 
         let scores = ready.network.forward(Tensor::from_data(values, device));
         let dims = scores.dims();
-        write_tensors(&self.output, BTreeMap::from([("output".to_owned(), scores.into_data())]))?;
+        self.write(model, size, &dims, scores.into_data(), loaded, output)
+    }
+
+    /// The same for a network that gives every pixel scores.
+    fn segment(&self, values: TensorData, size: [usize; 4], output: Output) -> Verb {
+        let name = &self.subject;
+        let Some(weights) = self.weights.as_ref().filter(|file| **file != Path::new(PRETRAINED))
+        else {
+            return Err(Failure::usage(format!("no weights are published for {name}"))
+                .hint("name a file: --weights FILE"));
+        };
+        let opened = self.device.open()?;
+        let options = segmenter::changed(name, &self.set)?;
+        let network = Segmenters.build(name, &options, &opened.device)?;
+        let [_, image @ ..] = size;
+        segmenter::input_size(name, &options, Some(image)).map_err(|failure| {
+            failure.hint(format!("{} holds the tensor `input`", self.input.display()))
+        })?;
+        memory::check_segmenter(name, &network, size, &opened)?;
+        let (network, _) = segmenter::load(network, weights, Segmenters.keys(name, &options)?)?;
+        let loaded = peak_memory();
+
+        let scores = network.forward(Tensor::from_data(values, &opened.device));
+        let dims = scores.dims();
+        self.write(name, size, &dims, scores.into_data(), loaded, output)
+    }
+
+    fn write(
+        &self,
+        model: &str,
+        size: [usize; 4],
+        dims: &[usize],
+        scores: TensorData,
+        loaded: Option<u64>,
+        output: Output,
+    ) -> Verb {
+        write_tensors(&self.output, BTreeMap::from([("output".to_owned(), scores)]))?;
 
         let object = json!({
             "model": model,
@@ -97,7 +138,7 @@ impl Forward {
                 to,
                 "{model}: input {} → output {} in {}",
                 shape(&size),
-                shape(&dims),
+                shape(dims),
                 self.output.display()
             )
         })

@@ -1,7 +1,9 @@
 //! `kiln models`: what can be trained.
 
 use clap::Args;
-use kiln::models::{Detectors, Entry, Options, Registry, Task, Zoo, did_you_mean, nearest};
+use kiln::models::{
+    Detectors, Entry, Options, Registry, Segmenters, Task, Zoo, did_you_mean, nearest,
+};
 use serde_json::{Value, json};
 
 use crate::errors::{Failure, Verb};
@@ -16,10 +18,10 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
 JSON: {models: [{name, task, parameters, input, features: [{stride, channels}], dataset, summary}]}
 `parameters` counts trainable numbers at the default options; `input` is
 [channels, height, width]; `features` are the maps that detection and segmentation heads can take,
-`stride` in pixels of the image; those of a detector are taken.
+`stride` in pixels of the image; those of a detector or of a network for segmentation are taken.
 
-The heads of YOLO go on any network with the maps that they need: yolov3-resnet50, yolov2-vgg16 and so
-on are names too, listed or not.";
+The heads of YOLO and for segmentation go on any network with the maps that they need:
+yolov3-resnet50, yolov2-vgg16, fcn8s-resnet50, fcn-resnet34 and so on are names too, listed or not.";
 
 /// List the networks that kiln knows
 #[derive(Args, Debug)]
@@ -33,7 +35,7 @@ impl Models {
     /// Prints the list.
     pub fn run(self, output: Output) -> Verb {
         let filter = self.filter.unwrap_or_default().to_lowercase();
-        let all = || Zoo.entries().iter().chain(Detectors.entries());
+        let all = || Zoo.entries().iter().chain(Detectors.entries()).chain(Segmenters.entries());
         let shown: Vec<&Entry> = all().filter(|entry| mentions(entry, &filter)).collect();
         if shown.is_empty() {
             let names = all().map(|entry| entry.name);

@@ -2,6 +2,7 @@
 
 mod detect;
 mod folder;
+mod segment;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +23,7 @@ use crate::progress::bar;
 use crate::table::{BOLD, FAINT};
 use crate::target::Force;
 use crate::verbs::detector::is_detector;
+use crate::verbs::segmenter;
 use crate::verbs::subject::{SMALLER, Settings, is_model, subject};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
@@ -33,6 +35,7 @@ const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln predict resnet50 --weights pretrained photo.jpg
   kiln predict yolo.cfg --weights yolo.weights --names coco.names street.jpg --out seen
   kiln predict yolov3 --weights yolov3.weights --names coco.names street.jpg --out seen
+  kiln predict fcn-resnet50 --weights fcn.pth --names voc.names street.jpg --out seen
 
 Images are PNG, JPEG, GIF, BMP or WebP. They are resized to the network's input and normalized as in
 training; lenet5 expects white digits on black. Transparency is ignored, as torchvision does with
@@ -54,6 +57,11 @@ class, middle, width and height as parts of the image, score. Images are stretch
 input, or with --letterbox keep their shape; --set preprocess.width=608 and .height change the input
 of a detector of kiln's. Its JSON: {images: [{path, width, height, detections: [{class, name, score,
 box}]}], errors: [{path, error}]}, the box as left, top, right and bottom in pixels.
+
+A network for segmentation is named, with weights of kiln's or PyTorch's. Images keep their size; those of more than
+a megapixel are looked at in overlapping windows. Below --out are classes/ (PNGs whose numbers are the classes,
+with a palette), colours/ (with a legend), overlays/ and segmentation.json. Its JSON: {images: [{path,
+width, height, classes: [{class, name, pixels}]}], errors: [{path, error}]}.
 
 JSON: {images: [{path, predictions: [{class, name, score}]}], errors: [{path, error}]}, with error
 and hint where an image could not be read";
@@ -83,7 +91,7 @@ pub struct Predict {
     /// Detectors only: keep the shape of images, between grey bars, instead of stretching them
     #[arg(long)]
     letterbox: bool,
-    /// Detectors only: a file with the name of a class per line
+    /// Detectors and segmentation only: a file with the name of a class per line
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
     /// Also write predictions.csv, predictions.json and contact sheets here
@@ -107,6 +115,9 @@ impl Predict {
     pub fn run(self, output: Output) -> Verb {
         if is_detector(&self.subject) {
             return detect::run(&self, output);
+        }
+        if segmenter::is_segmenter(&self.subject) {
+            return segment::run(&self, output);
         }
         if self.weights.is_none() && is_model(&self.subject) {
             return Err(Failure::usage(format!("{} needs weights", self.subject))

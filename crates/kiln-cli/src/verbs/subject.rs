@@ -1,5 +1,6 @@
 //! What several verbs share: which network an argument means, and how a measurement reads.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use crate::numbers::{count, percent, plural, shape};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::BOLD;
+use crate::verbs::segmenter;
 
 /// Most frequent mistakes shown under a measurement.
 const MISTAKES: usize = 5;
@@ -133,6 +135,7 @@ pub fn subject(
     let path = Path::new(text);
     if !path.exists() {
         refuse_detector(text)?;
+        segmenter::refuse(text)?;
         return Err(unknown(text));
     }
     let options = !set.options.is_empty() || !set.preprocess.is_empty();
@@ -183,6 +186,26 @@ pub fn is_model(text: &str) -> bool {
     Zoo.entries().iter().any(|entry| entry.name == text)
 }
 
+/// The names of the classes: a line each of `file`, else numbers.
+///
+/// # Errors
+///
+/// For a file that can't be read or has other classes.
+pub fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>, Failure> {
+    let Some(file) = file else {
+        return Ok((0..classes).map(|class| format!("class {class}")).collect());
+    };
+    let text = fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    if names.len() == classes {
+        return Ok(names);
+    }
+    let (file, found) = (file.display(), names.len());
+    Err(Failure::usage(format!("{file} names {found} classes, and the network has {classes}"))
+        .hint("a line per class, in the network's order"))
+}
+
 /// Refuses `name` if it is a detector's, where only classifiers will do.
 ///
 /// # Errors
@@ -212,6 +235,7 @@ pub fn detector_options(name: &str, set: &[String]) -> Result<Options, Failure> 
 /// If the model or a key is unknown or a value doesn't fit.
 pub fn model_options(model: &str, set: &[String]) -> Result<Options, Failure> {
     refuse_detector(model)?;
+    segmenter::refuse(model)?;
     changed(Zoo.defaults(model)?, set)
 }
 

@@ -1,7 +1,10 @@
 //! `kiln summary`: the layers of a network and what they cost.
 
 use clap::Args;
-use kiln::models::{Classifier, Detectors, Registry, Zoo, summarize, summarize_detector};
+use kiln::models::{
+    Classifier, Detectors, Registry, Segmenters, Zoo, summarize, summarize_detector,
+    summarize_segmenter,
+};
 use kiln::train::Use;
 use serde_json::json;
 
@@ -11,12 +14,14 @@ use crate::memory;
 use crate::numbers::{count, parse_input, shape, short};
 use crate::output::Output;
 use crate::table::{BOLD, Side, Table};
+use crate::verbs::segmenter;
 use crate::verbs::subject::{detector_options, input_size, is_model, model_options, sized};
 
 const EXAMPLES: &str = "\x1b[1;32mExamples:\x1b[0m
   kiln summary lenet5
   kiln summary lenet5 --set num_classes=100
   kiln summary yolov3 --input 3x608x608
+  kiln summary fcn8s --input 3x360x480
 
 JSON: {model, input, parameters, macs, depth, layers: [{name, kind, output, parameters, macs}]}
 `parameters` are trainable numbers, without running statistics; `macs` are the multiply-adds of
@@ -49,6 +54,14 @@ impl Summary {
             memory::check_detector(&self.model, &network, usual, input, &opened)
                 .map_err(smaller)?;
             (input, summarize_detector(&network, input, &opened.device)?)
+        } else if segmenter::is_segmenter(&self.model) {
+            let options = segmenter::changed(&self.model, &self.set)?;
+            let input = segmenter::input_size(&self.model, &options, self.input)?;
+            let network = Segmenters.build(&self.model, &options, &opened.device)?;
+            let [channels, height, width] = input;
+            let images = [1, channels, height, width];
+            memory::check_segmenter(&self.model, &network, images, &opened).map_err(smaller)?;
+            (input, summarize_segmenter(&network, input, &opened.device)?)
         } else {
             let options = model_options(&self.model, &self.set)?;
             let input = input_size(&self.model, &options, self.input)?;

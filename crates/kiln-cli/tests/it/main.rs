@@ -15,6 +15,7 @@ mod pretrained;
 mod refusals;
 mod resume;
 mod seeds;
+mod segment;
 mod train;
 
 use std::fs;

@@ -127,7 +127,7 @@ impl Mask {
     }
 
     /// A mask of `width` × `height` whose pixels are looked up here; none looks outside.
-    pub(super) fn looked_up(
+    pub(crate) fn looked_up(
         &self,
         width: usize,
         height: usize,

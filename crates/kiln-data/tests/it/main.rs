@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kiln_data::masks::camvid;
 use kiln_data::{Dataset, check, decode, open};
 use kiln_testkit::real_data;
 
@@ -158,4 +159,25 @@ fn real_images_of_pngsuite_are_read_as_their_references() {
         compared += 1;
     }
     assert_eq!(compared, 160);
+}
+
+#[test]
+fn real_camvid_has_701_scenes_of_11_classes_with_masks_twice_as_large() {
+    let Some(folder) = real_data("camvid") else { return };
+    let [train, val, test] = camvid(&folder).unwrap();
+    assert_eq!([train.len(), val.len(), test.len()], [367, 101, 233]);
+    let mut pixels = [0_usize; 12];
+    for index in 0..test.len() {
+        let (scene, whole) = (test.scene(index).unwrap(), test.mask(index).unwrap());
+        let mask = scene.classes.unwrap();
+        assert_eq!((mask.width, mask.height), (240, 180));
+        assert_eq!((whole.width, whole.height), (480, 360));
+        let row = |y: usize| whole.data[2 * y * 480..].iter().step_by(2).take(240);
+        assert!((0..180).all(|y| row(y).eq(&mask.data[y * 240..][..240])));
+        mask.data.iter().for_each(|&class| pixels[usize::from(class)] += 1);
+    }
+    assert!(pixels.iter().all(|&count| count > 0), "{pixels:?}");
+    assert_eq!(pixels.iter().sum::<usize>(), 233 * 240 * 180);
+    // Some 3 % are of no class.
+    assert!((0.02..0.05).contains(&(pixels[11] as f64 / (233 * 240 * 180) as f64)), "{pixels:?}");
 }

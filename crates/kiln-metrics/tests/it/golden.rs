@@ -1,10 +1,9 @@
-//! Against the programs that everybody measures with; `cargo xtask golden boxes` and `cargo xtask golden coco` write
-//! the files anew.
+//! Against the programs that everybody measures with; `cargo xtask golden boxes` and so on write the files anew.
 
 use std::fs;
 
 use kiln_metrics::{
-    BoundingBox, CocoConfig, Detection, Detections, Truth, suppress, suppress_grouped,
+    BoundingBox, CocoConfig, Detection, Detections, Segmentation, Truth, suppress, suppress_grouped,
 };
 use serde_json::Value;
 
@@ -99,4 +98,30 @@ fn every_figure_of_coco_is_that_of_pycocotools() {
     for (at, precision) in curve.iter().enumerate() {
         close(Some(*precision), &golden["curve50"][at], &format!("recall {at} %"));
     }
+}
+
+#[test]
+fn measures_of_pixels_equal_those_of_torchvisions_reference() {
+    let golden = golden("segmentation");
+    let images = |name: &str| -> Vec<Vec<u8>> {
+        let rows = golden[name].as_array().unwrap().iter();
+        rows.map(|row| numbers(row).into_iter().map(|class| class as u8).collect()).collect()
+    };
+    let mut seen = Segmentation::new(5);
+    for (truth, predicted) in images("truth").iter().zip(images("predicted")) {
+        seen.record(truth, &predicted, Some(255));
+    }
+
+    let close = |found: f64, expected: &Value, what: &str| {
+        assert!((found - expected.as_f64().unwrap()).abs() < 1e-12, "{what}: {found}, {expected}");
+    };
+    close(seen.pixel_accuracy(), &golden["pixel_accuracy"], "pixel accuracy");
+    close(seen.mean_accuracy(), &golden["mean_accuracy"], "mean accuracy");
+    close(seen.mean_iou(), &golden["mean_iou"], "mean IoU");
+    close(seen.weighted_iou(), &golden["weighted_iou"], "weighted IoU");
+    for class in 0..5 {
+        close(seen.accuracy(class).unwrap(), &golden["accuracy"][class], "accuracy");
+        close(seen.iou(class).unwrap(), &golden["iou"][class], "IoU");
+    }
+    assert!(seen.ignored() > 50);
 }

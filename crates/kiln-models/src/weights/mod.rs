@@ -27,7 +27,7 @@ use burn::store::pytorch_reader::PytorchReader;
 use burn::store::{BurnToPyTorchAdapter, ModuleAdapter, ModuleSnapshot, bridge};
 use burn::tensor::{Bytes, DType};
 
-use crate::{Classifier, Error, is_below, parameters};
+use crate::{Classifier, Error, Segmenter, is_below, parameters};
 use apply::Loader;
 use keys::Direction;
 pub use keys::Keys;
@@ -65,6 +65,20 @@ pub fn load_classifier<C: Classifier>(
     file: &Path,
     keys: &Keys,
 ) -> Result<(C, Report), Error> {
+    let training = model.training_paths();
+    apply(model, open(file)?, keys, training, file)
+}
+
+/// As [`load_classifier`], for a network that gives every pixel a class.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_segmenter<S: Segmenter>(
+    model: S,
+    file: &Path,
+    keys: &Keys,
+) -> Result<(S, Report), Error> {
     let training = model.training_paths();
     apply(model, open(file)?, keys, training, file)
 }

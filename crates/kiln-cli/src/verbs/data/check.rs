@@ -61,7 +61,8 @@ impl Check {
             }
             self.force.file(sheet)?;
         }
-        let place = self.name.as_deref().filter(|name| self.data.is_none() && boxes::is_place(name));
+        let place =
+            self.name.as_deref().filter(|name| self.data.is_none() && boxes::is_place(name));
         if let Some(place) = place.filter(|_| self.sheet.is_none()) {
             return boxes::check(Path::new(place), output);
         }

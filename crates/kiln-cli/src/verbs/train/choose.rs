@@ -13,6 +13,7 @@ use crate::errors::Failure;
 use crate::output::{self, argument};
 use crate::target;
 use crate::verbs::data::info;
+use crate::verbs::segmenter;
 use crate::verbs::subject::{is_model, looks_like_a_path, refuse_detector};
 
 /// The file that makes a folder a run.
@@ -294,6 +295,7 @@ impl Train {
             ));
         }
         refuse_detector(name)?;
+        segmenter::refuse(name)?;
         Ok(Recipe::named(&Zoo, name)?)
     }
 }

@@ -1,0 +1,5 @@
+"""The authors' FCN-32s, narrow."""
+
+from _fcn import golden
+
+golden(32, classes=1)
