@@ -8,6 +8,8 @@ mod page;
 mod peer;
 mod quiet;
 mod start;
+mod train;
+mod turns;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,19 +24,23 @@ use crate::stamp::Stamp;
 const WHAT: &str = "start (a photo's classes, from nothing), load (memory of VGG-16's weights), \
                     dense (one pass over a large image against its crops), \
                     data (photos to batches against torchvision's loaders), \
-                    infer [MODEL…] (forward passes against other engines and burn)";
+                    infer [MODEL…] (forward passes against other engines and burn), \
+                    train [MODEL…] (training steps against PyTorch and burn)";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let Some((what, rest)) = arguments.split_first() else {
         bail!("name what to measure: {WHAT}");
     };
     let request = Request::parse(rest)?;
-    if let Some(name) = request.names.first().filter(|_| what != "infer") {
+    if let Some(name) =
+        request.names.first().filter(|_| !["infer", "train"].contains(&what.as_str()))
+    {
         bail!("`{what}` takes no name, and `{name}` stands there");
     }
     let stamp = Stamp::take()?;
     match what.as_str() {
         "infer" => infer::run(request, &stamp),
+        "train" => train::run(request, &stamp),
         "start" => start::run(request, &stamp),
         "load" => load::run(request, &stamp),
         "dense" => dense::run(&stamp),

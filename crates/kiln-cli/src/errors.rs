@@ -1,5 +1,6 @@
 //! From an error, or a panic, to what the user reads: one `error:` line, one `hint:` line, an exit
-//! status of 2 for wrong use and 1 for a failure. With `--json`, one object `{error, hint}`.
+//! status of 2 for wrong use and 1 for a failure. With `--json`, one object `{error, hint}`. Tensors that don't fit are
+//! listed between the two lines, and as `details`.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -26,6 +27,8 @@ const HINT: Style = AnsiColor::Cyan.on_default().bold();
 #[derive(Debug)]
 pub struct Failure {
     message: String,
+    /// What the message counts, a line each.
+    details: Vec<String>,
     hint: Option<String>,
     status: u8,
 }
@@ -36,12 +39,12 @@ pub type Verb = Result<u8, Failure>;
 impl Failure {
     /// The command asks for something that doesn't exist or can't be: exit status 2.
     pub fn usage(message: impl Display) -> Self {
-        Failure { message: message.to_string(), hint: None, status: 2 }
+        Failure { message: message.to_string(), details: Vec::new(), hint: None, status: 2 }
     }
 
     /// Something went wrong on the way: exit status 1.
     pub fn failed(message: impl Display) -> Self {
-        Failure { message: message.to_string(), hint: None, status: 1 }
+        Failure { message: message.to_string(), details: Vec::new(), hint: None, status: 1 }
     }
 
     /// A file or folder that the system refuses.
@@ -74,22 +77,28 @@ impl Failure {
         let status = if wrong_use { 2 } else { 1 };
         match text.split_once("; ") {
             Some((message, hint)) if !text.contains("did you mean") => {
-                Failure { message: message.into(), hint: Some(hint.into()), status }
+                let (message, hint) = (message.into(), Some(hint.into()));
+                Failure { message, details: Vec::new(), hint, status }
             }
-            _ => Failure { message: text, hint: None, status },
+            _ => Failure { message: text, details: Vec::new(), hint: None, status },
         }
     }
 
     fn report(&self, json: bool) -> ExitCode {
         // Nobody is left to tell where both streams are closed.
         let _ = if json {
-            let object = json!({ "error": self.message, "hint": self.hint });
+            let mut object = json!({ "error": self.message, "hint": self.hint });
+            if !self.details.is_empty() {
+                object["details"] = self.details.clone().into();
+            }
             writeln!(io::stdout(), "{object}")
         } else {
             let mut to = anstream::stderr();
-            writeln!(to, "{ERROR}error:{ERROR:#} {}", self.message).and_then(|()| {
-                self.hint.iter().try_for_each(|hint| writeln!(to, "{HINT}hint:{HINT:#} {hint}"))
-            })
+            writeln!(to, "{ERROR}error:{ERROR:#} {}", self.message)
+                .and_then(|()| self.details.iter().try_for_each(|line| writeln!(to, "  {line}")))
+                .and_then(|()| {
+                    self.hint.iter().try_for_each(|hint| writeln!(to, "{HINT}hint:{HINT:#} {hint}"))
+                })
         };
         ExitCode::from(self.status)
     }
@@ -118,7 +127,7 @@ impl From<kiln::train::Error> for Failure {
             ))
             .hint("check the address and the connection, and try again; HTTPS_PROXY names a proxy"),
             // These are lists: what follows a semicolon is the next item, not a remedy.
-            Model(kiln::models::Error::Mismatch { report, .. }) => {
+            Model(kiln::models::Error::Mismatch { file, report }) => {
                 let hint = if report.loaded.len() <= report.missing.len() {
                     "these look like the weights of another network; name its model"
                 } else if report.missing.is_empty() && report.unexpected.is_empty() {
@@ -127,7 +136,10 @@ impl From<kiln::train::Error> for Failure {
                 } else {
                     "`kiln summary` shows the network; --set changes its options, such as se, aux or num_classes"
                 };
-                Failure::failed(one_line(&error.to_string())).hint(hint)
+                let counts = report.counts();
+                let message =
+                    format!("{}: the weights don't fit the network: {counts}", file.display());
+                Failure { details: report.lines(), ..Failure::failed(message).hint(hint) }
             }
             _ => Failure::from_library(&error, error.is_wrong_use()),
         }

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::{Error, Pixels};
 
@@ -78,6 +78,9 @@ fn read(bytes: &[u8]) -> Result<(Pixels, bool), String> {
     if reader.format().is_none() {
         return Err("it is no PNG, JPEG, GIF, BMP or WebP image".into());
     }
+    if reader.format() == Some(ImageFormat::Jpeg) && is_cut(bytes) {
+        return Err("the file ends before its image does; copy or download it again".into());
+    }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * 8); // 16 bits, four channels
     reader.limits(limits);
@@ -95,6 +98,13 @@ fn read(bytes: &[u8]) -> Result<(Pixels, bool), String> {
     image.apply_orientation(orientation);
     let transparent = is_transparent(&image);
     Ok((pixels(image), transparent))
+}
+
+/// Whether the last scan of a JPEG has no end, whose rest the decoder would fill with grey.
+fn is_cut(jpeg: &[u8]) -> bool {
+    let marker = |kind: u8| move |pair: &[u8]| pair == [0xFF, kind];
+    let scan = jpeg.windows(2).rposition(marker(0xDA)).unwrap_or(0);
+    !jpeg[scan..].windows(2).any(marker(0xD9))
 }
 
 fn is_transparent(image: &DynamicImage) -> bool {
@@ -120,7 +130,7 @@ fn pixels(image: DynamicImage) -> Pixels {
 mod tests {
     use super::*;
     use crate::golden;
-    use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage, RgbaImage};
+    use image::{GrayImage, Luma, Rgb, RgbImage, RgbaImage};
     use proptest::prelude::*;
 
     /// Left half red, right half green; the top row blue.
@@ -222,6 +232,7 @@ mod tests {
     fn what_is_no_image_is_refused_with_its_path_and_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let png = encode(flag(), ImageFormat::Png);
+        let jpeg = encode(flag(), ImageFormat::Jpeg);
         let mut huge = png.clone();
         huge[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]); // 16384 × 16384
         let sum = crc(&huge[12..29]).to_be_bytes();
@@ -230,6 +241,7 @@ mod tests {
             ("empty.png", vec![], "it is no PNG, JPEG, GIF, BMP or WebP image"),
             ("text.jpg", b"not a picture".to_vec(), "it is no PNG, JPEG, GIF, BMP or WebP image"),
             ("cut.png", png[..png.len() / 2].to_vec(), "unexpected end of file"),
+            ("cut.jpg", jpeg[..jpeg.len() - 30].to_vec(), "copy or download it again"),
             ("huge.png", huge, "16384×16384 pixels; at most 100000000 are read"),
         ] {
             let path = folder.path().join(name);

@@ -105,12 +105,13 @@ pub(crate) fn packed_from<T: Any + Send + Sync>(
     }
     // Packed outside the lock: two threads may both do it, and either result serves.
     let value = Arc::new(pack());
+    let mut cache = lock();
+    let cache = cache.get_or_insert_with(HashMap::new);
+    // In training too: what a validation packed is of weights that are gone after the next step.
+    cache.retain(|_, entry| entry.alive());
     if PASSING.get() {
         return value;
     }
-    let mut cache = lock();
-    let cache = cache.get_or_insert_with(HashMap::new);
-    cache.retain(|_, entry| entry.alive());
     let owners = storages.iter().map(Arc::downgrade).collect();
     let kept = Arc::clone(&value) as Arc<dyn Any + Send + Sync>;
     cache.insert(key, Entry { owners, value: kept });
@@ -175,6 +176,16 @@ mod tests {
         let weight = tensor(1.0);
         assert_eq!(*passing(|| packed(&weight, Form::Dense, || 1)), 1);
         assert_eq!(*packed(&weight, Form::Dense, || 2), 2);
+    }
+
+    #[test]
+    fn training_lets_go_of_what_a_validation_packed() {
+        let weight = tensor(1.0);
+        let kept = Arc::downgrade(&packed(&weight, Form::Dense, || 1));
+        assert!(kept.upgrade().is_some());
+        drop(weight);
+        passing(|| packed(&tensor(2.0), Form::Dense, || 2));
+        assert!(kept.upgrade().is_none());
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
+    /// 512-bit vectors in matrix products, and thirty-two registers everywhere (x86-64 from Skylake's servers and Zen 4 on).
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
     /// 256-bit vectors with fused multiply-add (x86-64 from Haswell and Zen on).
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -15,13 +18,17 @@ pub enum Path {
 
 impl Path {
     /// The best one this processor has; detected once. `KILN_KERNELS=portable` in the environment makes it
-    /// [`Path::Portable`]: to compare, or to find out whether an instruction set is to blame.
+    /// [`Path::Portable`], and `KILN_KERNELS=avx2` makes it [`Path::Avx2`]: to compare, or to find out whether an
+    /// instruction set is to blame.
     #[must_use]
     pub fn best() -> Self {
         static BEST: OnceLock<Path> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let portable = std::env::var("KILN_KERNELS").is_ok_and(|path| path == "portable");
-            if portable { Self::Portable } else { Self::available()[0] }
+            let wanted = std::env::var("KILN_KERNELS").unwrap_or_default();
+            let mut available = Self::available().into_iter();
+            available
+                .find(|path| wanted.is_empty() || path.name() == wanted)
+                .unwrap_or_else(|| Self::available()[0])
         })
     }
 
@@ -32,6 +39,11 @@ impl Path {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
         {
+            if std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+            {
+                paths.push(Self::Avx512);
+            }
             paths.push(Self::Avx2);
         }
         paths.push(Self::Portable);
@@ -43,7 +55,9 @@ impl Path {
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "avx2+fma",
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
     }
@@ -93,7 +107,18 @@ macro_rules! run_kernel {
             // SAFETY: this function carries the instruction set; the rest is the caller's contract.
             unsafe { $kernel::<$crate::simd::avx2::Avx2>($($arg),*) }
         }
+        // The same arithmetic with twice the registers.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+        #[allow(clippy::too_many_arguments)]
+        unsafe fn avx512($($arg: $type),*) {
+            // SAFETY: this function carries the instruction set; the rest is the caller's contract.
+            unsafe { $kernel::<$crate::simd::avx2::Avx2>($($arg),*) }
+        }
         match $path {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Path::Avx512` is only handed out by detection; the rest is the caller's contract.
+            $crate::dispatch::Path::Avx512 => unsafe { avx512($($value),*) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Path::Avx2` is only handed out by detection; the rest is the caller's contract.
             $crate::dispatch::Path::Avx2 => unsafe { avx2($($value),*) },

@@ -54,6 +54,9 @@ pub(crate) struct Block {
 /// A panel's weights stay in the second-level cache while rows pass; longer ones are cut.
 const PANEL_BYTES: usize = 320 * 1024;
 
+/// Weights of several panels that stay in the second-level cache beside the rows that pass.
+const NEAR_BYTES: usize = 384 * 1024;
+
 /// Floats of depth (and taps) that one pass over the rows takes.
 #[derive(Clone, Copy)]
 struct Chunk {
@@ -72,20 +75,20 @@ struct Chunk {
 pub(crate) unsafe fn run(path: Path, b: &Block) {
     let groups = b.count.div_ceil(micro::rows(path)).max(1);
     let (base, taller) = (b.count / groups, b.count % groups);
+    let panel_bytes = b.taps * b.depth * PANEL * size_of::<f32>();
     // Cut the depth only where rows pass more than once.
-    let (tap_cuts, depth_cuts) = match (groups > 1)
-        .then(|| (b.taps * b.depth * PANEL * size_of::<f32>()).div_ceil(PANEL_BYTES))
-    {
+    let (tap_cuts, depth_cuts) = match (groups > 1).then(|| panel_bytes.div_ceil(PANEL_BYTES)) {
         Some(cuts) if cuts > 1 && b.taps > 1 => (cuts.min(b.taps), 1),
         Some(cuts) if cuts > 1 => (1, cuts.min(b.depth)),
         _ => (1, 1),
     };
     let cuts = tap_cuts * depth_cuts;
-    let mut panel = b.panels.0;
-    while panel < b.panels.1 {
-        let left = b.columns - panel * PANEL;
-        // Few rows cannot hide the multiply-add's latency alone: they take two panels at a time.
-        let pair = b.count <= 2 && left >= 2 * PANEL && panel + 2 <= b.panels.1;
+    // So many panels stay near while all rows pass: each row's outputs are then written in one piece, and its inputs read
+    // once for all of them.
+    let near = (NEAR_BYTES / panel_bytes.max(1)).max(micro::wide(path, b.count));
+    let mut first = b.panels.0;
+    while first < b.panels.1 {
+        let last = (first + near).min(b.panels.1);
         for cut in 0..cuts {
             let cut_of = |total: usize, parts: usize| {
                 (total * (cut % parts) / parts, total * (cut % parts + 1) / parts)
@@ -100,18 +103,28 @@ pub(crate) unsafe fn run(path: Path, b: &Block) {
             for group in 0..groups {
                 // Groups of nearly equal size: a last group of one row would waste the registers.
                 let rows = base + usize::from(group < taller);
-                let vectors = match (pair && rows <= 2, left > LANES) {
-                    (true, _) => 4,
-                    (false, true) => 2,
-                    (false, false) => 1,
-                };
-                let tile = micro::tile(path, rows, vectors);
-                // SAFETY: the block's pointers are the caller's contract; rows and panels are in range.
-                unsafe { tile(b, row, panel, chunk) };
+                let mut panel = first;
+                while panel < last {
+                    let wide = width(path, b, panel, last);
+                    let tile = micro::tile(path, rows, wide);
+                    // SAFETY: the block's pointers are the caller's contract; rows and panels are in range.
+                    unsafe { tile(b, row, panel, chunk) };
+                    panel += wide.max(1);
+                }
                 row += rows;
             }
         }
-        panel += 1 + usize::from(pair);
+        first = last;
+    }
+}
+
+/// Panels that the tile at `panel` takes: several where there are as many before `last`, none of them half a one; 0 is a
+/// half.
+fn width(path: Path, b: &Block, panel: usize, last: usize) -> usize {
+    let whole = (b.columns.next_multiple_of(LANES) - panel * PANEL) / PANEL;
+    match micro::wide(path, b.count).min(last - panel).min(whole) {
+        3 => 2,
+        wide => wide,
     }
 }
 

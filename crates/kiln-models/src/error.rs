@@ -18,12 +18,14 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// No option of this name exists.
-    #[error("unknown key `{key}`{}", did_you_mean(nearest.as_deref()))]
+    #[error("unknown key `{key}`{}{}", did_you_mean(nearest.as_deref()), beside(key, known))]
     UnknownKey {
         /// The full path of the key.
         key: String,
         /// The existing key most like it.
         nearest: Option<String>,
+        /// The keys of its table, if none of them is like it.
+        known: Vec<String>,
     },
     /// A value of the wrong type.
     #[error("`{key}` takes {expected}, not {found}")]
@@ -145,6 +147,15 @@ pub enum Error {
         /// Every tensor that doesn't fit.
         report: Box<Report>,
     },
+}
+
+/// What the table of an unknown key has instead.
+fn beside(key: &str, known: &[String]) -> String {
+    match key.rsplit_once('.') {
+        _ if known.is_empty() => String::new(),
+        Some((table, _)) => format!("; `{table}` has {}", known.join(", ")),
+        None => format!("; there are {}", known.join(", ")),
+    }
 }
 
 impl Error {

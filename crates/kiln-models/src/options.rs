@@ -91,7 +91,13 @@ fn lay(base: &mut Value, over: Value, path: &str, all: &Value) -> Result<(), Err
                     Some(slot) => lay(slot, value, &path, all)?,
                     None => {
                         let nearest = nearest_key(&path, keys(all, value.is_object()));
-                        return Err(Error::UnknownKey { key: path, nearest });
+                        // A right name in the wrong table is help enough, where that is the whole recipe.
+                        let table = table_of(&path);
+                        let near = nearest
+                            .as_ref()
+                            .is_some_and(|near| table.is_empty() || table_of(near) == table);
+                        let known = if near { Vec::new() } else { base.keys().cloned().collect() };
+                        return Err(Error::UnknownKey { key: path, nearest, known });
                     }
                 }
             }
@@ -109,6 +115,11 @@ fn lay(base: &mut Value, over: Value, path: &str, all: &Value) -> Result<(), Err
             }),
         },
     }
+}
+
+/// The table that the key at `path` is in.
+fn table_of(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(table, _)| table)
 }
 
 /// `value` as a replacement of `base`, or back again if it has another type.
@@ -247,17 +258,20 @@ mod tests {
             "unknown key `optimizer.rat`; did you mean `optimizer.rate`?"
         );
         assert_eq!(refused("rate=3"), "unknown key `rate`; did you mean `optimizer.rate`?");
-        assert_eq!(refused("xyzzy=3"), "unknown key `xyzzy`");
+        let known = "there are epochs, flip, maps, name, optimizer, padding";
+        assert_eq!(refused("xyzzy=3"), format!("unknown key `xyzzy`; {known}"));
+        let other = refused("optimizer.epoch=3");
+        assert!(other.contains("did you mean `epochs`?; `optimizer` has "), "{other}");
     }
 
     #[test]
     fn only_a_table_is_suggested_for_a_table_and_only_a_value_for_a_value() {
-        assert_eq!(refused("optimizr=3"), "unknown key `optimizr`");
+        assert!(refused("optimizr=3").starts_with("unknown key `optimizr`; there are "));
         assert_eq!(
             refused("optimiser.rate=3"),
             "unknown key `optimiser`; did you mean `optimizer`?"
         );
-        assert_eq!(refused("epoch.x=3"), "unknown key `epoch`");
+        assert!(refused("epoch.x=3").starts_with("unknown key `epoch`; there are "));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use kiln_models::{Registry, summarize, trainable};
 
 use crate::parts::{Prepared, prepare};
-use crate::{Error, Job, Memory, Recipe, Silent, Stage, Use};
+use crate::train::Notes;
+use crate::{Error, Job, Memory, Recipe, Stage, Use, published, run};
 
 /// Points of the curve of learning rates.
 const POINTS: usize = 60;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub curve: Vec<f64>,
     /// The layers of one image, in order: name, and shape of what comes out.
     pub shapes: Vec<(String, Vec<usize>)>,
+    /// What a user should know of the recipe, its data and the weights that it starts from.
+    pub notes: Vec<String>,
     /// Which parameters learn when.
     pub stages: Vec<Stage>,
     /// Bytes of parameters, gradients and optimizer state, in the stage with most of them.
@@ -35,19 +38,29 @@ pub struct Plan {
     pub activation_bytes: usize,
 }
 
-/// Says what [`train`](crate::train) would do with `job`, without writing anything.
+/// Says what [`train`](crate::train) would do with `job`, without writing anything. The weights that it starts from are
+/// read, if they are on this machine, so that a file that doesn't fit is refused here.
 ///
 /// # Errors
 ///
 /// As [`train`](crate::train), as far as that shows before the first step.
 pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
-    let Prepared { parts, recipe, stages } = prepare(registry, job, &mut Silent)?;
+    let mut notes = Notes::default();
+    let Prepared { parts, recipe, stages } = prepare(registry, job, &mut notes)?;
     let device = job.device.clone().inner();
     let network = registry.build(&recipe.model, &recipe.options, &device)?;
     let samples = parts.samples();
     let images = recipe.input(recipe.batch_size.min(samples[0]));
     let [_, _, sides @ ..] = images;
     let memory = Memory::of(&network, images, Use::Train(&recipe), sides, &device)?;
+
+    match published::pending(registry, &recipe) {
+        Some(entry) => notes.0.push(format!("the weights will be downloaded from {}", entry.url())),
+        None if recipe.weights.is_some() && !job.resume => {
+            run::start(registry, &recipe, job, &mut notes).map(drop)?;
+        }
+        None => {}
+    }
 
     let [_, image @ ..] = recipe.input(1);
     let layers = summarize(&network, image, &device)?.layers.into_iter();
@@ -72,6 +85,7 @@ pub fn plan<R: Registry>(registry: &R, job: &Job) -> Result<Plan, Error> {
             })
             .collect(),
         shapes: layers.map(|layer| (layer.name, layer.output)).collect(),
+        notes: notes.0,
         stages,
         parameter_bytes: (memory.weights + memory.gradients + memory.moments + memory.copies)
             as usize,

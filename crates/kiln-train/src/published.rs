@@ -124,6 +124,23 @@ pub(crate) fn file<R: Registry>(
     }
 }
 
+/// The published weights that a run of `recipe` would have to download first.
+pub(crate) fn pending<R: Registry>(registry: &R, recipe: &Recipe) -> Option<&'static Pretrained> {
+    let entry = of(registry, recipe).filter(|_| recipe.weights.as_deref() == Some(PRETRAINED))?;
+    (!is_here(entry)).then_some(entry)
+}
+
+/// Whether nothing has to be downloaded for `entry`, or nothing can be.
+#[cfg(feature = "fetch")]
+fn is_here(entry: &Pretrained) -> bool {
+    kiln_data::fetch::cache_folder("weights").is_ok_and(|folder| folder.join(entry.file).exists())
+}
+
+#[cfg(not(feature = "fetch"))]
+fn is_here(_: &Pretrained) -> bool {
+    true
+}
+
 /// The best weights published for `model`.
 fn best<R: Registry>(registry: &R, model: &str) -> Result<&'static Pretrained, Error> {
     registry.pretrained(model).pop().ok_or_else(|| {

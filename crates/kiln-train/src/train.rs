@@ -86,7 +86,7 @@ pub fn train<R: Registry>(
     job: &Job,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
-    let mut notes = Notes(Vec::new());
+    let mut notes = Notes::default();
     let Prepared { parts, recipe, stages } = prepare(registry, job, &mut notes)?;
     // A new run whose weights don't fit leaves no folder behind.
     let fresh =
@@ -149,7 +149,8 @@ pub fn train<R: Registry>(
 }
 
 /// Keeps what was noted before there was a folder to write it in.
-struct Notes(Vec<String>);
+#[derive(Default)]
+pub(crate) struct Notes(pub(crate) Vec<String>);
 
 impl Observer for Notes {
     fn event(&mut self, event: Event<'_>) {

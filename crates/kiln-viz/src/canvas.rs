@@ -153,19 +153,35 @@ impl Canvas {
     }
 }
 
-/// Breaks `text` at spaces into lines of at most `room` points; a word longer than that is cut.
+/// Breaks `text` at spaces into lines of at most `room` points, and a word longer than that wherever it must be. Blanks that
+/// don't break, as before a unit, don't.
 pub(crate) fn wrap(text: &str, room: f32, style: &Style) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    let is_space = |c: char| c.is_whitespace() && c != '\u{a0}';
+    for word in text.split(is_space).filter(|word| !word.is_empty()) {
         match lines.last_mut() {
             Some(line) if style.width(&format!("{line} {word}")) <= room => {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(style.fit(word, room)),
+            _ => lines.extend(pieces(word, room, style)),
         }
     }
     lines
+}
+
+/// `word` in pieces that fit into `room`, of one character at least.
+fn pieces(word: &str, room: f32, style: &Style) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for c in word.chars() {
+        match pieces.last_mut() {
+            Some(piece) if piece.is_empty() || style.width(&format!("{piece}{c}")) <= room => {
+                piece.push(c);
+            }
+            _ => pieces.push(c.to_string()),
+        }
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -194,5 +210,13 @@ mod tests {
         let style = Style::new(11.0, Theme::LIGHT.ink);
         let lines = wrap("soft-coated wheaten terrier · 61 %", 90.0, &style);
         assert!(lines.len() > 1 && lines.iter().all(|line| style.width(line) <= 90.0), "{lines:?}");
+
+        // A unit stays with its number, and nothing of a long name is lost.
+        let lines = wrap("tabby · 61.25\u{a0}%", 60.0, &style);
+        assert_eq!(lines.last().unwrap(), "61.25\u{a0}%");
+        let name = "IMG_20240611_a_very_long_name_of_a_file.jpeg";
+        let lines = wrap(name, 90.0, &style);
+        assert!(lines.len() > 1 && lines.iter().all(|line| style.width(line) <= 90.0), "{lines:?}");
+        assert_eq!(lines.concat(), name);
     }
 }

@@ -7,27 +7,18 @@
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::peer::Peer;
 use super::quiet::Ticks;
-use super::{Request, Times, page};
+use super::turns::{self, Folder, RUNS, executable, script};
+use super::{Request, page};
 use crate::ci::target;
-use crate::command::{Call, root};
+use crate::command::Call;
 use crate::golden;
 use crate::stamp::Stamp;
-use table::{Engine, Row};
-
-/// Timings of each engine, without a wish.
-const RUNS: usize = 9;
-
-/// Largest difference of the scores between engines, relative to the largest score.
-const TOLERANCE: f64 = 1e-3;
-
-/// Between two timings: the engines' threads spin for a while after their last task, and would run beside the next one.
-const PAUSE: Duration = Duration::from_millis(250);
+use table::Row;
 
 const BATCHES: [usize; 2] = [1, 8];
 
@@ -74,7 +65,7 @@ pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     let mut others = Ticks::default();
     for goal in &goals {
         folder.clear()?;
-        let path = folder.0.display().to_string();
+        let path = folder.path().display().to_string();
         script(&python, "parity/parity.py", &["make", goal.model, &path]).output()?;
         for batch in BATCHES {
             let images = batch.to_string();
@@ -84,7 +75,7 @@ pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
                 &mut others,
                 goal,
                 batch,
-                &folder.0,
+                folder.path(),
                 request.runs.unwrap_or(RUNS),
             )?;
             println!("{}", row.ratios());
@@ -93,7 +84,7 @@ pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     }
     let mut body = table::section(&rows, request.runs.unwrap_or(RUNS));
     if let Some(share) = others.busy_share() {
-        body += &table::busy(share);
+        body += &turns::busy(share);
     }
     println!("{body}");
     // A part of the networks is a look, not a result.
@@ -116,29 +107,6 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Goal>> {
     Ok(GOALS.iter().filter(wanted).collect())
 }
 
-/// Weights and graphs, half a gigabyte each.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn clear(&self) -> Result<()> {
-        let _ = std::fs::remove_dir_all(&self.0);
-        std::fs::create_dir_all(&self.0)
-            .with_context(|| format!("cannot make {}", self.0.display()))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What can't be removed is only in the way.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn script(python: &str, file: &str, arguments: &[&str]) -> Call {
-    let file = root().join("xtask").join(file).display().to_string();
-    Call::new(python, [file.as_str()].iter().chain(arguments))
-}
-
 /// cargo on the rivals' workspace; what it builds lies below the target folder, beside what is ours.
 fn rivals(verb: &[&str]) -> Result<Call> {
     let call = Call::new("cargo", verb).argument("--release").argument("--locked");
@@ -148,10 +116,6 @@ fn rivals(verb: &[&str]) -> Result<Call> {
 
 fn rivals_target() -> Result<PathBuf> {
     Ok(target()?.join("rivals"))
-}
-
-fn executable(name: &str) -> String {
-    if cfg!(windows) { format!("{name}.exe") } else { name.to_owned() }
 }
 
 /// kiln first, then its peers.
@@ -181,67 +145,16 @@ fn measure(
     runs: usize,
 ) -> Result<Row> {
     let model = goal.model;
-    let mut engines = Vec::new();
-    let mut expected: Option<Vec<f64>> = None;
-    for peer in peers.iter_mut() {
-        let about = peer.ask(&format!("load {model} {} {batch}", folder.display()))?;
-        let able = !about.starts_with("cannot");
-        println!("{model}, {batch}: {} answers {about}", peer.name);
-        if !able {
-            engines.push(Engine { name: peer.name, about, able, times: Times::default() });
-            continue;
-        }
-        let scores = peer.numbers("scores")?;
-        match &expected {
-            None => expected = Some(scores),
-            Some(expected) => {
-                let difference = difference(expected, &scores);
-                if difference.is_nan() || difference > TOLERANCE {
-                    bail!(
-                        "{model}: the scores of {} differ from kiln's by {difference:.1e}",
-                        peer.name
-                    );
-                }
-            }
-        }
-        engines.push(Engine { name: peer.name, about, able, times: Times::default() });
-    }
-    for _ in 0..runs {
-        for (peer, engine) in peers.iter_mut().zip(&mut engines).filter(|(_, e)| e.able) {
-            std::thread::sleep(PAUSE / 2);
-            let asleep = Ticks::now();
-            std::thread::sleep(PAUSE / 2);
-            others.add(asleep, Ticks::now());
-            let time = peer.numbers("time")?;
-            let milliseconds = time.first().context("a peer answered no time")?;
-            engine.times.0.push(Duration::from_secs_f64(milliseconds / 1e3));
-        }
-    }
+    let load = format!("load {model} {} {batch}", folder.display());
+    let mut engines = turns::loaded(peers, &format!("{model}, {batch}"), &load)?;
+    turns::take(peers, &mut engines, runs, others)?;
     let at = usize::from(batch > 1);
     Ok(Row { model, batch, peer_bar: goal.peer[at], plain_bar: goal.plain, engines })
-}
-
-/// The largest difference relative to the largest score; infinite if the shapes differ.
-fn difference(expected: &[f64], scores: &[f64]) -> f64 {
-    if expected.len() != scores.len() {
-        return f64::INFINITY;
-    }
-    let largest = expected.iter().fold(0f64, |most, score| most.max(score.abs()));
-    let apart = expected.iter().zip(scores).map(|(a, b)| (a - b).abs());
-    apart.fold(0f64, |most, apart| if apart > most || apart.is_nan() { apart } else { most })
-        / largest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scores_that_are_no_numbers_or_too_few_differ() {
-        assert_eq!(difference(&[1.0, -2.0], &[1.0, -1.0]), 0.5);
-        assert!(difference(&[1.0, 2.0], &[f64::NAN, 2.0]).is_nan());
-        assert_eq!(difference(&[1.0], &[]), f64::INFINITY);
-    }
 
     #[test]
     fn unknown_networks_are_refused() {

@@ -11,7 +11,7 @@ use kiln::burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use kiln::burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::data::Random;
 use kiln::models::{Classifier, Objective, Registry, Targets, Zoo};
-use kiln::train::{Recipe, Use};
+use kiln::train::{Recipe, Use, peak_memory};
 use serde_json::{Value, json};
 
 use crate::device::On;
@@ -273,14 +273,6 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The most memory this process has had resident, where the system tells.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,11 +283,5 @@ mod tests {
         assert_eq!(median(&mut times), Duration::from_millis(4));
         assert_eq!(median(&mut times[..3]), Duration::from_millis(3));
         assert_eq!(median(&mut []), Duration::ZERO);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_peak_is_known_on_linux() {
-        assert!(peak_memory().unwrap() > 1 << 20);
     }
 }

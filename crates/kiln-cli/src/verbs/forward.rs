@@ -7,7 +7,7 @@ use clap::Args;
 use kiln::burn::tensor::{DType, Tensor, TensorData};
 use kiln::models::weights::{read_tensors, tensor_types, write_tensors};
 use kiln::models::{Classifier, Segmenter, Segmenters, Zoo};
-use kiln::train::{PRETRAINED, Use};
+use kiln::train::{PRETRAINED, Use, peak_memory};
 use serde_json::json;
 
 use crate::device::On;
@@ -16,7 +16,6 @@ use crate::memory;
 use crate::numbers::shape;
 use crate::output::Output;
 use crate::target::Force;
-use crate::verbs::bench::peak_memory;
 use crate::verbs::segmenter;
 use crate::verbs::subject::{Settings, input_size, is_model, subject};
 

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use kiln::models::weights::{self, Keys};
-use kiln::models::{AnySegmenter, Options, Segmenters, options};
+use kiln::models::{AnySegmenter, Options, Segmenters};
 use serde_json::Value;
 
 use crate::errors::Failure;
 use crate::numbers::{plural, shape};
 use crate::output;
-use crate::verbs::subject::is_model;
+use crate::verbs::subject::{self, is_model};
 
 /// Whether `text` names a network that gives every pixel a class.
 pub fn is_segmenter(text: &str) -> bool {
@@ -35,15 +35,7 @@ pub fn refuse(text: &str) -> Result<(), Failure> {
 ///
 /// If a key is unknown or a value doesn't fit.
 pub fn changed(name: &str, set: &[String]) -> Result<Options, Failure> {
-    let mut table = Value::Object(Segmenters.defaults(name)?);
-    for assignment in set {
-        let assignment = assignment.strip_prefix("options.").unwrap_or(assignment);
-        options::set(&mut table, assignment)?;
-    }
-    match table {
-        Value::Object(table) => Ok(table),
-        _ => Ok(Options::new()),
-    }
+    subject::changed(Segmenters.defaults(name)?, set)
 }
 
 /// The size of the input of the network `name`: `wish`, else what it is listed with, with the channels of `options`.

@@ -239,7 +239,12 @@ pub fn model_options(model: &str, set: &[String]) -> Result<Options, Failure> {
     changed(Zoo.defaults(model)?, set)
 }
 
-fn changed(defaults: Options, set: &[String]) -> Result<Options, Failure> {
+/// `defaults` with what `set` changes.
+///
+/// # Errors
+///
+/// If a key is unknown or a value doesn't fit.
+pub fn changed(defaults: Options, set: &[String]) -> Result<Options, Failure> {
     let mut table = Value::Object(defaults);
     for assignment in set {
         let assignment = assignment.strip_prefix("options.").unwrap_or(assignment);

@@ -96,8 +96,13 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_written() {
     assert!(error(2, &[&file("a.pth"), &file("b.pth"), "--model", "lenet6"]).contains("`lenet5`"));
     assert!(error(2, &[text(&run), &file("b.pth"), "--model", "lenet5"]).contains("folder"));
     let classes = ["--model", "lenet5", "--set", "num_classes=3"];
-    let message = error(1, &[&[&*file("a.pth"), &*file("b.pth")], &classes[..]].concat());
-    assert!(message.contains("output.linear.bias ([10] in the file, [3] here)"), "{message}");
+    let [from, to] = [file("a.pth"), file("b.pth")];
+    let object = json(1, [&["convert", &*from, &*to], &classes[..]].concat());
+    let message = object["error"].as_str().unwrap();
+    assert!(message.ends_with("12 tensors loaded, 2 misshapen"), "{message}");
+    // PyTorch's name and layout, which are the file's.
+    let weight = "misshapen output.weight ([10, 84] in the file, [3, 84] wanted)";
+    assert_eq!(object["details"][0], weight, "{object}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

@@ -9,7 +9,7 @@ use super::{Activation, SCALED_TANH};
 use crate::buffer::Buffer;
 use crate::dispatch::{Path, run_kernel};
 use crate::parallel::{Shared, for_ranges};
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, Vector};
 
 /// exp(x); infinity and zero beyond a float's range, NaN for NaN.
 #[inline(always)]
@@ -72,7 +72,7 @@ impl Activation {
     /// # Safety
     /// Only inside `run_kernel!`.
     #[inline(always)]
-    pub(crate) unsafe fn cheap_vector<S: Simd>(self, x: S::V) -> S::V {
+    pub(crate) unsafe fn cheap_vector<S: Vector>(self, x: S::V) -> S::V {
         // SAFETY: the instruction set is the caller's to guarantee.
         unsafe {
             match self {

@@ -1,11 +1,12 @@
-//! The register block: up to six rows by two vectors (or two rows by four), summed in one fixed order over the depth.
+//! The register block, rows by vectors, summed in one fixed order over the depth: six rows by two vectors of eight, or twelve
+//! by two of sixteen; few rows take more vectors.
 
 use super::{Block, Chunk, Rows};
 use crate::activation::Activation;
 use crate::dispatch::Path;
 use crate::pack::PANEL;
+use crate::simd::Vector;
 use crate::simd::portable::Portable;
-use crate::simd::{LANES, Simd};
 
 /// A tile's function: block, first row, panel, part of the depth.
 ///
@@ -17,44 +18,87 @@ pub(super) type Tile = unsafe fn(&Block, usize, usize, Chunk);
 pub(super) fn rows(path: Path) -> usize {
     match path {
         #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => 12,
+        #[cfg(target_arch = "x86_64")]
         Path::Avx2 => 6,
         Path::Portable => 3,
     }
 }
 
-/// The function for `rows` rows by `vectors` vectors; each is compiled on its own, so that its sums stay in registers.
-pub(super) fn tile(path: Path, rows: usize, vectors: usize) -> Tile {
+/// Panels that a tile of `rows` rows takes at once, where there are as many.
+pub(super) fn wide(path: Path, rows: usize) -> usize {
     match path {
+        // Few rows cannot hide the multiply-add's latency alone.
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2 => match (rows, vectors) {
-            (1, 4) => avx2::<1, 4>,
-            (2, 4) => avx2::<2, 4>,
-            (1, 2) => avx2::<1, 2>,
-            (2, 2) => avx2::<2, 2>,
-            (3, 2) => avx2::<3, 2>,
-            (4, 2) => avx2::<4, 2>,
-            (5, 2) => avx2::<5, 2>,
-            (6, 2) => avx2::<6, 2>,
-            (1, 1) => avx2::<1, 1>,
-            (2, 1) => avx2::<2, 1>,
-            (3, 1) => avx2::<3, 1>,
-            (4, 1) => avx2::<4, 1>,
-            (5, 1) => avx2::<5, 1>,
-            (6, 1) => avx2::<6, 1>,
-            _ => unreachable!("tiles have one to six rows"),
-        },
-        Path::Portable => match (rows, vectors) {
-            (1, 4) => compute::<Portable, 1, 4>,
-            (2, 4) => compute::<Portable, 2, 4>,
-            (1, 2) => compute::<Portable, 1, 2>,
-            (2, 2) => compute::<Portable, 2, 2>,
-            (3, 2) => compute::<Portable, 3, 2>,
-            (1, 1) => compute::<Portable, 1, 1>,
-            (2, 1) => compute::<Portable, 2, 1>,
-            (3, 1) => compute::<Portable, 3, 1>,
-            _ => unreachable!("portable tiles have one to three rows"),
-        },
+        Path::Avx512 if rows <= 2 => 4,
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => 2,
+        _ if rows <= 2 => 2,
+        _ => 1,
     }
+}
+
+/// The function for so many rows, each of which is compiled on its own, so that its sums stay in registers.
+macro_rules! of_height {
+    ($rows:expr, $function:ident, $vectors:literal, $($height:literal)*) => {
+        match $rows {
+            $($height => $function::<$height, $vectors>,)*
+            _ => unreachable!("tiles have at least one row and at most the tallest's"),
+        }
+    };
+}
+
+/// The function for `rows` rows by `panels` panels; by half a panel where that is 0.
+pub(super) fn tile(path: Path, rows: usize, panels: usize) -> Tile {
+    match (path, panels) {
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512, 0) => of_height!(rows, half, 1, 1 2 3 4 5 6 7 8 9 10 11 12),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512, 1) => of_height!(rows, avx512, 1, 1 2 3 4 5 6 7 8 9 10 11 12),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512, 2) => of_height!(rows, avx512, 2, 1 2 3 4 5 6 7 8 9 10 11 12),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512, _) => of_height!(rows, avx512, 4, 1 2),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx2, 0) => of_height!(rows, avx2, 1, 1 2 3 4 5 6),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx2, 1) => of_height!(rows, avx2, 2, 1 2 3 4 5 6),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx2, _) => of_height!(rows, avx2, 4, 1 2),
+        (Path::Portable, 0) => of_height!(rows, portable, 1, 1 2 3),
+        (Path::Portable, 1) => of_height!(rows, portable, 2, 1 2 3),
+        (Path::Portable, _) => of_height!(rows, portable, 4, 1 2),
+    }
+}
+
+unsafe fn portable<const M: usize, const V: usize>(
+    b: &Block,
+    row: usize,
+    panel: usize,
+    chunk: Chunk,
+) {
+    // SAFETY: the caller's contract.
+    unsafe { compute::<Portable, M, V>(b, row, panel, chunk) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+unsafe fn avx512<const M: usize, const V: usize>(
+    b: &Block,
+    row: usize,
+    panel: usize,
+    chunk: Chunk,
+) {
+    // SAFETY: this function carries the instruction set; the rest is the caller's contract.
+    unsafe { compute::<crate::simd::avx512::Avx512, M, V>(b, row, panel, chunk) }
+}
+
+/// AVX2's tile on the path of AVX-512, for as many rows as that has.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+unsafe fn half<const M: usize, const V: usize>(b: &Block, row: usize, panel: usize, chunk: Chunk) {
+    // SAFETY: this function carries the instruction set; the rest is the caller's contract.
+    unsafe { compute::<crate::simd::avx2::Avx2, M, V>(b, row, panel, chunk) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -67,12 +111,12 @@ unsafe fn avx2<const M: usize, const V: usize>(b: &Block, row: usize, panel: usi
 /// How far ahead of use weights are asked for, in floats: long panels come from beyond the second-level cache.
 const AHEAD: usize = 16 * PANEL;
 
-/// Computes `M` rows by `V` vectors (four vectors span two panels).
+/// Computes `M` rows by `V` vectors, which span half a panel or several whole ones.
 ///
 /// # Safety
 /// As [`Tile`], and the instruction set must be there.
 #[inline(always)]
-unsafe fn compute<S: Simd, const M: usize, const V: usize>(
+unsafe fn compute<S: Vector, const M: usize, const V: usize>(
     b: &Block,
     row: usize,
     panel: usize,
@@ -81,17 +125,17 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
     // SAFETY: rows, weights, bias, residual and output are readable and writable by the caller's contract; full
     // vectors of output are touched only where the block has that many columns, other ones go through an array.
     unsafe {
-        let width = if V == 1 { LANES } else { PANEL };
+        let width = (V * S::LANES).min(PANEL);
         let total = b.taps * b.depth;
-        let full = b.columns - panel * PANEL >= V * LANES;
-        let columns = (b.columns - panel * PANEL).min(V * LANES);
+        let full = b.columns - panel * PANEL >= V * S::LANES;
+        let columns = (b.columns - panel * PANEL).min(V * S::LANES);
         // The first panel's address may lie before the buffer; the block's own panels lie within.
         let out = b.target.out.wrapping_add(row * b.target.step + panel * PANEL);
         // The sums pass through memory before and after the loop, so that within it nothing but registers holds them:
         // a compiler that sees them indexed by a variable stores them at every step.
-        let mut sums = [[[0f32; LANES]; V]; M];
+        let mut sums = [[[0f32; PANEL]; V]; M];
         let sums = sums.as_mut_ptr().cast::<f32>();
-        let sum = |i: usize, v: usize| sums.wrapping_add((i * V + v) * LANES);
+        let sum = |i: usize, v: usize| sums.wrapping_add((i * V + v) * S::LANES);
         let activation = b.target.activation;
         // The common case in registers from bias to output: all of the depth, all columns, ReLU or nothing.
         let whole = full
@@ -106,7 +150,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
                 std::ptr::copy_nonoverlapping(
                     b.target.bias.add(panel * PANEL),
                     sum(i, 0),
-                    V * LANES,
+                    V * S::LANES,
                 );
             } else {
                 std::ptr::copy_nonoverlapping(
@@ -120,7 +164,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
         if whole {
             let mut bias = [S::splat(0.0); V];
             for v in 0..V {
-                bias[v] = S::load(b.target.bias.add(panel * PANEL + v * LANES));
+                bias[v] = S::load(b.target.bias.add(panel * PANEL + v * S::LANES));
             }
             for i in 0..M {
                 acc[i] = bias;
@@ -152,11 +196,10 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
                 for u in 0..4 {
                     step::<S, M, V>(&mut acc, &from, k + u, weights.add(u * width), second);
                 }
-                if V >= 2 {
-                    for u in 0..4 {
-                        S::prefetch(weights.wrapping_add(AHEAD + u * width));
-                        if V == 4 {
-                            S::prefetch(weights.wrapping_add(second + AHEAD + u * width));
+                if width == PANEL {
+                    for p in 0..V * S::LANES / PANEL {
+                        for u in 0..4 {
+                            S::prefetch(weights.wrapping_add(p * second + AHEAD + u * width));
                         }
                     }
                 }
@@ -177,7 +220,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
                     for v in 0..V {
                         acc[i][v] = S::add(
                             acc[i][v],
-                            S::load(residual.add(i * b.target.residual_step + v * LANES)),
+                            S::load(residual.add(i * b.target.residual_step + v * S::LANES)),
                         );
                     }
                 }
@@ -186,7 +229,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
                 S::splat(if activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY });
             for i in 0..M {
                 for v in 0..V {
-                    S::store(out.add(i * b.target.step + v * LANES), S::max(floor, acc[i][v]));
+                    S::store(out.add(i * b.target.step + v * S::LANES), S::max(floor, acc[i][v]));
                 }
             }
             return;
@@ -206,7 +249,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
                         for v in 0..V {
                             S::store(
                                 sum(i, v),
-                                S::add(S::load(sum(i, v)), S::load(residual.add(v * LANES))),
+                                S::add(S::load(sum(i, v)), S::load(residual.add(v * S::LANES))),
                             );
                         }
                     } else {
@@ -221,7 +264,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
             }
             if full {
                 for v in 0..V {
-                    S::store(out.add(v * LANES), S::load(sum(i, v)));
+                    S::store(out.add(v * S::LANES), S::load(sum(i, v)));
                 }
             } else {
                 std::ptr::copy_nonoverlapping(sum(i, 0).cast_const(), out, columns);
@@ -235,7 +278,7 @@ unsafe fn compute<S: Simd, const M: usize, const V: usize>(
 
 /// One step of depth: a column of the rows times a line of the weights.
 #[inline(always)]
-unsafe fn step<S: Simd, const M: usize, const V: usize>(
+unsafe fn step<S: Vector, const M: usize, const V: usize>(
     acc: &mut [[S::V; V]; M],
     from: &[*const f32; M],
     k: usize,
@@ -246,11 +289,8 @@ unsafe fn step<S: Simd, const M: usize, const V: usize>(
     unsafe {
         let mut w = [S::splat(0.0); V];
         for (v, w) in w.iter_mut().enumerate() {
-            *w = S::load(if v < 2 {
-                weights.add(v * LANES)
-            } else {
-                weights.add(second + (v - 2) * LANES)
-            });
+            let column = v * S::LANES;
+            *w = S::load(weights.add(column / PANEL * second + column % PANEL));
         }
         for i in 0..M {
             let a = S::splat(*from[i].add(k));

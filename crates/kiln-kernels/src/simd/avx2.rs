@@ -1,6 +1,6 @@
 //! AVX2 and FMA (x86-64 since Haswell and Zen).
 
-use super::Simd;
+use super::{LANES, Simd, Vector};
 use std::arch::x86_64::{
     __m256, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
     _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castsi256_ps,
@@ -15,8 +15,9 @@ use std::arch::x86_64::{
 pub(crate) struct Avx2;
 
 // SAFETY: the trait's contract is passed on: callers guarantee AVX2 and FMA, and the pointers.
-unsafe impl Simd for Avx2 {
+unsafe impl Vector for Avx2 {
     type V = __m256;
+    const LANES: usize = LANES;
     const PATH: crate::dispatch::Path = crate::dispatch::Path::Avx2;
 
     #[inline(always)]
@@ -40,19 +41,9 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_add_ps(a, b) }
     }
     #[inline(always)]
-    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as above.
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
     unsafe fn mul(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as above.
         unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as above.
-        unsafe { _mm256_div_ps(a, b) }
     }
     #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -60,14 +51,38 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: as above.
-        unsafe { _mm256_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
     unsafe fn max(a: __m256, b: __m256) -> __m256 {
         // SAFETY: AVX2 is available by the trait's contract.
         unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn select_less(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Simd for Avx2 {
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
     unsafe fn min(a: __m256, b: __m256) -> __m256 {
@@ -78,11 +93,6 @@ unsafe impl Simd for Avx2 {
     unsafe fn max_or_nan(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as above; the instruction hands on a NaN in `b`, the blend one in `a`.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
-    }
-    #[inline(always)]
-    unsafe fn select_less(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
-        // SAFETY: as above.
-        unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
     }
     #[inline(always)]
     unsafe fn sqrt(a: __m256) -> __m256 {
@@ -103,10 +113,5 @@ unsafe impl Simd for Avx2 {
                 _mm256_set1_epi32(127),
             )))
         }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(from: *const f32) {
-        // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }

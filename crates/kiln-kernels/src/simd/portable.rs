@@ -1,6 +1,6 @@
 //! Plain Rust on arrays: runs everywhere, and the compiler turns it into whatever vectors the target always has.
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, Vector};
 
 /// The instruction set's marker type.
 #[derive(Clone, Copy)]
@@ -16,8 +16,9 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 }
 
 // SAFETY: nothing here needs an instruction set; only the pointers are the caller's to guarantee.
-unsafe impl Simd for Portable {
+unsafe impl Vector for Portable {
     type V = [f32; LANES];
+    const LANES: usize = LANES;
     const PATH: crate::dispatch::Path = crate::dispatch::Path::Portable;
 
     #[inline(always)]
@@ -39,16 +40,8 @@ unsafe impl Simd for Portable {
         zip(a, b, |x, y| x + y)
     }
     #[inline(always)]
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| x - y)
-    }
-    #[inline(always)]
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |x, y| x * y)
-    }
-    #[inline(always)]
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| x / y)
     }
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
@@ -56,20 +49,8 @@ unsafe impl Simd for Portable {
         zip(zip(a, b, |x, y| x * y), c, |x, y| x + y)
     }
     #[inline(always)]
-    unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        zip(c, zip(a, b, |x, y| x * y), |x, y| x - y)
-    }
-    #[inline(always)]
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |x, y| if x > y { x } else { y })
-    }
-    #[inline(always)]
-    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| if x < y { x } else { y })
-    }
-    #[inline(always)]
-    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| if x > y || x.is_nan() { x } else { y })
     }
     #[inline(always)]
     unsafe fn select_less(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
@@ -80,6 +61,32 @@ unsafe impl Simd for Portable {
             }
         }
         out
+    }
+    #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+}
+
+// SAFETY: as above.
+unsafe impl Simd for Portable {
+    #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| x - y)
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| x / y)
+    }
+    #[inline(always)]
+    unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        zip(c, zip(a, b, |x, y| x * y), |x, y| x - y)
+    }
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| if x < y { x } else { y })
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| if x > y || x.is_nan() { x } else { y })
     }
     #[inline(always)]
     unsafe fn sqrt(a: Self::V) -> Self::V {
@@ -95,6 +102,4 @@ unsafe impl Simd for Portable {
     unsafe fn exp2_whole(a: Self::V) -> Self::V {
         zip(a, a, |x, _| f32::from_bits((((x as i32).wrapping_add(127)) as u32) << 23))
     }
-    #[inline(always)]
-    unsafe fn prefetch(_: *const f32) {}
 }

@@ -12,7 +12,7 @@ use burn::prelude::*;
 use burn::store::bridge;
 use burn::tensor::{Bool, DType};
 
-use super::report::{Misshapen, Report};
+use super::report::{Misshapen, Missing, Report};
 use super::safetensors::Entry;
 
 /// A mapper that puts tensors where their names say.
@@ -60,7 +60,7 @@ impl Loader {
         }
         let left = self.tensors.into_iter().filter(|(_, (_, asked))| !asked);
         self.report.unexpected = left.map(|(name, _)| name).collect();
-        self.report.missing.sort();
+        self.report.missing.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.report)
     }
 
@@ -68,21 +68,22 @@ impl Loader {
     /// parameter keeps its own.
     fn data(&mut self, expected: &[usize], kind: Kind) -> Option<(TensorData, bool)> {
         let path = self.path.join(".");
-        let Some(entry) = self.entry(&path) else {
-            self.report.missing.push(path);
-            return None;
-        };
         let transposed = self.foreign
             && expected.len() == 2
             && self.module() == Some("Struct:Linear")
             && self.path.last().is_some_and(|name| name == "weight");
-        let mut found = entry.shape.to_vec();
+        let mut expected = expected.to_vec();
         if transposed {
-            found.reverse();
+            expected.reverse();
         }
+        let name = self.norm_name().unwrap_or_else(|| path.clone());
+        let Some(entry) = self.entry(&path) else {
+            self.report.missing.push(Missing { path, name, shape: expected });
+            return None;
+        };
+        let found = entry.shape.to_vec();
         if found != expected {
-            let expected = expected.to_vec();
-            self.report.misshapen.push(Misshapen { path, expected, found });
+            self.report.misshapen.push(Misshapen { path, name, expected, found });
             return None;
         }
         if self.failure.is_some() {

@@ -32,7 +32,7 @@ use apply::Loader;
 use keys::Direction;
 pub use keys::Keys;
 pub use pretrained::{Pretrained, pretrained};
-pub use report::{Misshapen, Report};
+pub use report::{Misshapen, Missing, Report};
 use safetensors::{Container, Entry};
 pub use wrappers::Table;
 use wrappers::{COUNTER, unwrapped};
@@ -110,7 +110,7 @@ pub fn load_backbone<C: Classifier>(
 
     let unexpected =
         report.unexpected.iter().map(|name| keys::translate(name, keys, Direction::Here));
-    let fits = report.missing.iter().all(|path| of_head(path))
+    let fits = report.missing.iter().all(|tensor| of_head(&tensor.path))
         && report.misshapen.iter().all(|tensor| of_head(&tensor.path))
         && unexpected.into_iter().all(|path| of_head(&path));
     if fits && report.loaded.iter().any(|path| !of_head(path)) {
@@ -358,10 +358,15 @@ fn apply<M: Module>(
             report.left_out.extend(unused);
         }
     }
-    for name in report.unexpected.iter_mut().chain(&mut report.left_out) {
-        if let Some(there) = names.remove(name) {
-            *name = there;
-        }
+    // They are the file's tensors, and a user looks for them under its names.
+    let Report { missing, unexpected, misshapen, left_out, .. } = &mut report;
+    let absent = missing.iter_mut().map(|tensor| &mut tensor.name);
+    let wrong = misshapen.iter_mut().map(|tensor| &mut tensor.name);
+    for name in unexpected.iter_mut().chain(left_out).chain(absent).chain(wrong) {
+        *name = match names.remove(name) {
+            Some(there) => there,
+            None => keys::translate(name, keys, Direction::There),
+        };
     }
     Ok((model, report))
 }

@@ -6,13 +6,16 @@ use std::path::Path;
 use super::Table;
 use crate::Error;
 
+/// Names of each kind in a message; [`Report::lines`] has all.
+const NAMED: usize = 5;
+
 /// Which tensors of a file found their place in a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Paths of the parameters that were loaded.
     pub loaded: Vec<String>,
-    /// Paths of the network's tensors that the file doesn't have.
-    pub missing: Vec<String>,
+    /// The network's tensors that the file doesn't have.
+    pub missing: Vec<Missing>,
     /// Names of the file's tensors that the network doesn't have.
     pub unexpected: Vec<String>,
     /// Tensors that both have, in different shapes. They keep the network's values.
@@ -26,14 +29,27 @@ pub struct Report {
     pub table: Option<Table>,
 }
 
+/// A tensor of the network that a file doesn't have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The path of the parameter.
+    pub path: String,
+    /// What the file would call it.
+    pub name: String,
+    /// The shape that it would have in the file.
+    pub shape: Vec<usize>,
+}
+
 /// A tensor whose shape in the file isn't the network's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misshapen {
     /// The path of the parameter.
     pub path: String,
-    /// The network's shape.
+    /// Its name in the file.
+    pub name: String,
+    /// The network's shape, as the file would lay it out.
     pub expected: Vec<usize>,
-    /// The file's shape, in kiln's layout.
+    /// The file's shape.
     pub found: Vec<usize>,
 }
 
@@ -47,6 +63,28 @@ impl Report {
     /// table of weights.
     pub fn has_choices(&self) -> bool {
         !self.left_out.is_empty() || self.table.as_ref().is_some_and(Table::is_choice)
+    }
+
+    /// Every tensor that is missing, unexpected, misshapen or left out, a line each, as the file names it.
+    pub fn lines(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(|tensor| format!("missing {tensor}"));
+        let unexpected = self.unexpected.iter().map(|name| format!("unexpected {name}"));
+        let misshapen = self.misshapen.iter().map(|tensor| format!("misshapen {tensor}"));
+        let left_out = self.left_out.iter().map(|name| format!("left out {name}"));
+        missing.chain(unexpected).chain(misshapen).chain(left_out).collect()
+    }
+
+    /// How many tensors were loaded, and how many were not for which reason.
+    pub fn counts(&self) -> String {
+        let Self { loaded, missing, unexpected, misshapen, .. } = self;
+        let kinds = [
+            (missing.len(), "missing"),
+            (unexpected.len(), "unexpected"),
+            (misshapen.len(), "misshapen"),
+        ];
+        let told = kinds.iter().filter(|(count, _)| *count > 0);
+        let told = told.map(|(count, kind)| format!(", {count} {kind}")).collect::<String>();
+        format!("{} tensors loaded{told}", loaded.len())
     }
 
     /// This report of `file`, if all its tensors found their places.
@@ -63,24 +101,42 @@ impl Report {
     }
 }
 
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name, self.shape)
+    }
+}
+
+impl fmt::Display for Misshapen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?} in the file, {:?} wanted)", self.name, self.found, self.expected)
+    }
+}
+
+/// One line, with the first names of each kind.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.loaded.len())?;
         if let Some(table) = self.table.as_ref().filter(|table| table.is_choice()) {
             write!(f, "; {table}")?;
         }
-        for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
-            if !names.is_empty() {
-                write!(f, "; {what}: {}", names.join(", "))?;
-            }
+        listed(f, "missing", &self.missing)?;
+        listed(f, "unexpected", &self.unexpected)?;
+        listed(f, "misshapen", &self.misshapen)?;
+        listed(f, "left out, of auxiliary heads", &self.left_out)
+    }
+}
+
+/// The first of `items`, and how many more there are.
+fn listed(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> fmt::Result {
+    for (place, item) in items.iter().take(NAMED).enumerate() {
+        match place {
+            0 => write!(f, "; {what}: {item}")?,
+            _ => write!(f, ", {item}")?,
         }
-        for (i, Misshapen { path, expected, found }) in self.misshapen.iter().enumerate() {
-            let lead = if i == 0 { "; misshapen: " } else { ", " };
-            write!(f, "{lead}{path} ({found:?} in the file, {expected:?} here)")?;
-        }
-        if !self.left_out.is_empty() {
-            write!(f, "; left out, of auxiliary heads: {}", self.left_out.join(", "))?;
-        }
-        Ok(())
+    }
+    match items.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
     }
 }

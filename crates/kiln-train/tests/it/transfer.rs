@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use kiln_models::weights::{read_tensors, save};
 use kiln_models::{Registry, options};
-use kiln_train::{Checkpoint, Event, Group, Job, Observer, Silent, Stopped, train};
+use kiln_train::{Checkpoint, Event, Group, Job, Observer, Silent, Stopped, plan, train};
 
 use crate::{After, Mine, SmallConfig, alone, bytes, job};
 
@@ -79,7 +79,7 @@ fn a_frozen_backbone_keeps_every_bit_while_a_new_head_learns() {
     assert!(bias.iter::<f32>().any(|x| x != 0.0), "the head learns");
 
     let said = heard.0.join("\n");
-    assert!(said.contains("head.linear.bias ([5] in the file, [10] here)"), "{said}");
+    assert!(said.contains("head.linear.bias ([5] in the file, [10] wanted)"), "{said}");
     assert!(said.contains("these parts of the head start anew"), "{said}");
     let stage = "epochs 1 to 2: 170 of 1,442 parameters learn; frozen: backbone";
     assert!(said.contains(stage), "{said}");
@@ -109,7 +109,7 @@ fn a_staged_run_interrupted_on_both_sides_of_the_thaw_ends_with_the_same_bytes()
     );
 
     let mut next = grouped(&parts, 3, &groups);
-    let steps = kiln_train::plan(&Mine, &next).unwrap().steps_per_epoch;
+    let steps = plan(&Mine, &next).unwrap().steps_per_epoch;
     // In the frozen epoch, at its very end, and in the epoch after the thaw.
     for steps in [3, steps - 3, 4] {
         let outcome = train(&Mine, &next, &mut After(steps)).unwrap();
@@ -166,7 +166,7 @@ fn frozen_norms_keep_every_bit_of_their_statistics_while_all_else_learns() {
     }
 
     // Thawed and resumed, they are still fixed.
-    let steps = kiln_train::plan(&Mine, &job(&run)).unwrap().steps_per_epoch;
+    let steps = plan(&Mine, &job(&run)).unwrap().steps_per_epoch;
     train(&Mine, &job(&parts), &mut After(steps + 3)).unwrap();
     let rest = Job::resume(&Mine, &parts, Device::default()).unwrap();
     assert_eq!(train(&Mine, &rest, &mut Silent).unwrap().stopped, Stopped::Finished);
@@ -206,6 +206,11 @@ fn weights_or_groups_that_do_not_fit_are_refused_before_a_folder_is_made() {
 
     let message = train(&Mine, &foreign, &mut Silent).unwrap_err().to_string();
     assert!(message.contains("missing: body.conv.weight"), "{message}");
+    // What a dry run says, too.
+    assert_eq!(plan(&Mine, &foreign).unwrap_err().to_string(), message);
+    foreign.recipe.weights = Some(five_classes(folder.path()).display().to_string());
+    let notes = plan(&Mine, &foreign).unwrap().notes.join("\n");
+    assert!(notes.contains("these parts of the head start anew"), "{notes}");
     let message = train(&Mine, &grouped(&run, 2, &[typo]), &mut Silent).unwrap_err().to_string();
     assert!(message.contains("group `bodi`") && message.contains("`body`"), "{message}");
     assert!(!run.exists());

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{KILN, PLAIN, PYTORCH, RIVALS, Times};
-
-/// Share of the cores that other work may take.
-const QUIET: f64 = 0.1;
+use super::super::turns::Engine;
+use super::{KILN, PLAIN, PYTORCH, RIVALS};
 
 /// One network at one batch size.
 pub(super) struct Row {
@@ -14,15 +12,6 @@ pub(super) struct Row {
     pub(super) peer_bar: f64,
     pub(super) plain_bar: f64,
     pub(super) engines: Vec<Engine>,
-}
-
-pub(super) struct Engine {
-    pub(super) name: &'static str,
-    /// Version and settings, or why it can't.
-    pub(super) about: String,
-    /// Whether it runs the network at all.
-    pub(super) able: bool,
-    pub(super) times: Times,
 }
 
 /// What kiln is held against, by how much it is ahead (of the least times, and of the medians), and the bar. No ratio
@@ -147,23 +136,11 @@ pub(super) fn section(rows: &[Row], runs: usize) -> String {
     body + &settings.join("; ") + "."
 }
 
-/// What a reader must know of other work on the machine.
-pub(super) fn busy(share: f64) -> String {
-    let told = format!(
-        " Other work kept the cores busy for {:.0} % of the pauses between timings.",
-        100.0 * share
-    );
-    if share <= QUIET {
-        return told;
-    }
-    told + "\n\n**The machine was not quiet, so these ratios are no result:** engines that cut the work into equal parts \
-            wait for the slowest one there, which flatters kiln."
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::super::Times;
     use super::*;
 
     fn row(milliseconds: [u64; 5]) -> Row {
@@ -210,11 +187,5 @@ mod tests {
         let body = section(&[row], 9);
         assert!(body.contains("| cannot run it | 140.0 (140.0 to 140.0) |"), "{body}");
         assert!(body.contains("ONNX Runtime with `resnet18`: cannot: Conv."), "{body}");
-    }
-
-    #[test]
-    fn a_busy_machine_gives_no_result() {
-        assert!(!busy(0.03).contains("no result"));
-        assert!(busy(0.98).contains("98 %") && busy(0.98).contains("no result"));
     }
 }

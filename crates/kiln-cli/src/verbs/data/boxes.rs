@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use kiln::data::boxes::{BoxFormat, BoxSet, Findings};
 use serde_json::{Value, json};
 
-use super::NAMED;
+use super::check::NAMED;
 use crate::errors::{Failure, Verb};
 use crate::numbers::count;
 use crate::output::{self, Output};

@@ -23,7 +23,7 @@ use crate::verbs::thumbnail::thumbnail;
 /// Most sizes of images that are named one by one.
 const SIZES: usize = 5;
 /// Most unreadable samples and duplicates that are named one by one.
-const NAMED: usize = 10;
+pub const NAMED: usize = 10;
 /// A class with fewer images than this to learn from is worth a word.
 const FEW: usize = 10;
 /// Images on a sheet, if there are no more classes than that.
@@ -146,7 +146,7 @@ fn images_of(splits: &Splits, report: &Report) -> Vec<Card> {
     }
     let unreadable = report.splits.iter().flat_map(|split| &split.unreadable);
     for skipped in unreadable.take(NAMED) {
-        let name = std::path::Path::new(&skipped.name).file_name().unwrap_or_default();
+        let name = Path::new(&skipped.name).file_name().unwrap_or_default();
         let card = Card::new(RgbImage::new(1, 1), name.display().to_string());
         cards.push(Card { note: "unreadable".into(), ..card });
     }

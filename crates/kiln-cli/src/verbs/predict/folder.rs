@@ -6,12 +6,11 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use kiln::data::decode;
-use kiln::viz::{Card, contact_sheet};
+use kiln::viz::{Card, contact_sheet, units};
 use serde_json::Value;
 
 use super::Seen;
 use crate::errors::Failure;
-use crate::numbers::percent;
 use crate::target::{self, Force};
 use crate::verbs::thumbnail::thumbnail;
 
@@ -106,7 +105,7 @@ fn card((path, result): &Seen) -> Card {
     let note = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let best = result.as_ref().map(|predictions| predictions.first());
     let caption = match best {
-        Ok(Some(best)) => format!("{} · {}", best.name, percent(best.score)),
+        Ok(Some(best)) => format!("{} · {}", best.name, units::percent(best.score, 2)),
         Ok(None) => "–".to_owned(),
         Err(_) => "unreadable".to_owned(),
     };

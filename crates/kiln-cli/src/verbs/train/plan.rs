@@ -28,6 +28,7 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
         "learning_rates": plan.rates,
         "curve": plan.curve,
         "shapes": plan.shapes,
+        "notes": plan.notes,
         "stages": plan.stages.iter().map(|stage| json!({
             "first": stage.first,
             "last": stage.last,
@@ -41,7 +42,6 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
 
     output.result(&object, |to| {
         let number = |number: usize| count(number as u64);
-        let rates = plan.rates.first().zip(plan.rates.last());
         let stages: Vec<String> = plan.stages.iter().map(ToString::to_string).collect();
         let folder = match seeds {
             None => run.display().to_string(),
@@ -74,13 +74,7 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
             ("learns", stages.join("\n        ")),
             ("batch", shape(&plan.input)),
             ("shapes", shapes(plan)),
-            (
-                "rate",
-                rates.map_or(String::new(), |(first, last)| {
-                    let ends = format!("{first:.2e} in the first epoch, {last:.2e} in the last");
-                    [vec![ends], drawn(&plan.curve)].concat().join("\n        ")
-                }),
-            ),
+            ("rate", [vec![rates(&plan.curve)], drawn(&plan.curve)].concat().join("\n        ")),
             (
                 "memory",
                 format!(
@@ -90,12 +84,20 @@ pub fn show(plan: &Plan, run: &Path, seeds: Option<u64>, device: &str, output: O
                 ),
             ),
             ("device", device.to_owned()),
+            ("notes", plan.notes.join("\n        ")),
         ];
-        for (what, text) in lines {
+        for (what, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
             writeln!(to, "{BOLD}{what:<7}{BOLD:#} {text}")?;
         }
         writeln!(to, "\n{FAINT}{}{FAINT:#}", recipe.to_toml().trim_end())
     })
+}
+
+/// The rate of the first step, the highest and that of the last.
+fn rates(curve: &[f64]) -> String {
+    let highest = curve.iter().copied().fold(0.0, f64::max);
+    let [first, last] = [curve.first(), curve.last()].map(|rate| rate.copied().unwrap_or_default());
+    format!("{first:.2e} in the first step, {highest:.2e} at most, {last:.2e} in the last")
 }
 
 /// Lines of a drawing of the learning rate.

@@ -306,7 +306,8 @@ fn a_stage_begins_with_what_the_one_before_has_learned() {
 
         assert!(report.unexpected.is_empty(), "{report}");
         let misshapen = report.misshapen.iter().map(|tensor| &tensor.path);
-        let mut left: Vec<_> = report.missing.iter().chain(misshapen).collect();
+        let mut left: Vec<_> =
+            report.missing.iter().map(|tensor| &tensor.path).chain(misshapen).collect();
         left.retain(|path| !fresh.iter().any(|start| is_below(path, start)));
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(report.misshapen.len(), 1, "the kernels of the last upsampling");
