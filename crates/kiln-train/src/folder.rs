@@ -120,9 +120,13 @@ impl Folder {
         self.write(RECIPE, recipe.to_toml().as_bytes())
     }
 
-    /// Whether an epoch of the run was once finished.
-    pub(crate) fn has_results(&self) -> bool {
-        self.path.join("results.csv").exists() || Checkpoint::exists(&self.best())
+    /// Whether the run once had a last checkpoint. The first epoch's best one is written before it, so that alone tells of a
+    /// run that was killed between the two.
+    pub(crate) fn had_last(&self) -> bool {
+        let beyond = |best: Checkpoint| best.state.progress.epochs > 1;
+        self.path.join("results.csv").exists()
+            || Checkpoint::exists(&self.best())
+                && Checkpoint::read(&self.best()).map_or(true, beyond)
     }
 
     /// What to do where the run can't go on from its last checkpoint.

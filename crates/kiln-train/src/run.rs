@@ -117,7 +117,7 @@ impl<'a, N: Classifier> Run<'a, N> {
     ) -> Result<Self, Error> {
         let last = folder.last();
         if !Checkpoint::exists(&last) {
-            if folder.has_results() {
+            if folder.had_last() {
                 let reason =
                     format!("it is gone, although epochs were finished; {}", folder.anew());
                 return Err(Error::checkpoint(&last, reason));

@@ -257,6 +257,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_killed_between_its_first_best_and_last_checkpoints_starts_again() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().join("whole");
+        train(&Zoo, &job(&whole, &["epochs=1"]), &mut Silent).unwrap();
+        let expected = last_model(&whole);
+
+        fs::remove_dir_all(whole.join("checkpoints/last")).unwrap();
+        let refused = || Job::resume(&Zoo, &whole, Device::default()).unwrap();
+        let error = train(&Zoo, &refused(), &mut Silent).unwrap_err().to_string();
+        assert!(error.contains("it is gone"), "{error}");
+
+        // Epochs are closed in this order: best checkpoint, last checkpoint, results.csv.
+        fs::remove_file(whole.join("results.csv")).unwrap();
+        let again = Job::resume(&Zoo, &whole, Device::default()).unwrap();
+        train(&Zoo, &again, &mut Silent).unwrap();
+        assert!(last_model(&whole) == expected, "weights differ");
+    }
+
+    #[test]
     fn the_number_of_workers_changes_nothing() {
         let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
