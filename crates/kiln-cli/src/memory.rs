@@ -3,8 +3,9 @@
 
 use std::fs;
 
+use kiln::burn::module::Module;
 use kiln::models::{
-    AnyDetector, AnySegmenter, Classifier, Detector, Registry, Segmenter, Segmenters, Zoo,
+    AnyDetector, AnySegmenter, Classifier, Detector, Registry, Segmenter, Segmenters, Summary, Zoo,
     parameters, summarize_detector, summarize_segmenter,
 };
 use kiln::train::{Job, Memory, Use};
@@ -65,31 +66,13 @@ pub fn check_detector(
     input: [usize; 3],
     on: &Opened,
 ) -> Result<(), Failure> {
-    const NUMBER: f64 = 4.0;
     network.check_input(input)?;
-    let numbers = |shape: &[usize]| NUMBER * shape.iter().map(|&side| side as f64).product::<f64>();
-    let weights: f64 = parameters(network).iter().map(|one| numbers(&one.shape)).sum();
-    let mut need = weights + numbers(&input);
-    let limit = limit();
-    if on.backend.is_cpu() && need <= limit && need + GROWTH * numbers(&input) > limit {
-        let small = [input[0], input[1].min(usual[1]), input[2].min(usual[2])];
-        let rows = summarize_detector(network, small, &on.device)?.layers;
-        let largest = rows.iter().map(|row| numbers(&row.output)).fold(0.0, f64::max);
-        need += largest * numbers(&input) / numbers(&small);
-    }
-    if need <= limit {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "{model} with an image of {} needs at least {} of memory, and {} are free",
-        shape(&input),
-        bytes(need as u64),
-        bytes(limit as u64),
-    ))
-    .hint("take a smaller image"))
+    let [channels, height, width] = input;
+    let images = [1, channels, height, width];
+    fits(model, network, usual, images, on, |small| summarize_detector(network, small, &on.device))
 }
 
-/// As [`check`], for inference of a network that gives every pixel a class.
+/// As [`check_detector`], for `images` through a network that gives every pixel a class.
 ///
 /// # Errors
 ///
@@ -100,19 +83,31 @@ pub fn check_segmenter(
     images: [usize; 4],
     on: &Opened,
 ) -> Result<(), Failure> {
+    let [_, image @ ..] = images;
+    network.check_input(image)?;
+    let usual = Segmenters.entry(model).map_or(image, |entry| entry.input);
+    fits(model, network, usual, images, on, |small| summarize_segmenter(network, small, &on.device))
+}
+
+/// Whether inference of `images` has room, by the layers that `summary` tells of one image no larger than `usual`.
+fn fits<M: Module>(
+    model: &str,
+    network: &M,
+    usual: [usize; 3],
+    images: [usize; 4],
+    on: &Opened,
+    summary: impl FnOnce([usize; 3]) -> Result<Summary, kiln::models::Error>,
+) -> Result<(), Failure> {
     const NUMBER: f64 = 4.0;
     let [batch, image @ ..] = images;
-    network.check_input(image)?;
     let numbers = |shape: &[usize]| NUMBER * shape.iter().map(|&side| side as f64).product::<f64>();
     let weights: f64 = parameters(network).iter().map(|one| numbers(&one.shape)).sum();
     let mut need = weights + numbers(&images);
     let limit = limit();
     if on.backend.is_cpu() && need <= limit && need + GROWTH * numbers(&images) > limit {
         let [channels, height, width] = image;
-        let [_, usual_height, usual_width] =
-            Segmenters.entry(model).map_or(image, |entry| entry.input);
-        let small = [channels, height.min(usual_height), width.min(usual_width)];
-        let rows = summarize_segmenter(network, small, &on.device)?.layers;
+        let small = [channels, height.min(usual[1]), width.min(usual[2])];
+        let rows = summary(small)?.layers;
         let largest = rows.iter().map(|row| numbers(&row.output)).fold(0.0, f64::max);
         need += largest * numbers(&images) / numbers(&small);
     }
@@ -126,7 +121,11 @@ pub fn check_segmenter(
         bytes(need as u64),
         bytes(limit as u64),
     ))
-    .hint("take fewer images at a time, or smaller ones"))
+    .hint(if batch == 1 {
+        "take a smaller image"
+    } else {
+        "take fewer images at a time, or smaller ones"
+    }))
 }
 
 /// As [`check`], for the training that `job` describes.

@@ -8,12 +8,12 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
+use super::Request;
 use super::peer::Peer;
 use super::quiet::Ticks;
 use super::turns::{self, Folder, RUNS, executable, script};
-use super::{Request, page};
 use crate::ci::target;
 use crate::command::Call;
 use crate::golden;
@@ -53,7 +53,7 @@ const PLAIN: &str = "burn on flex";
 
 pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     let python = golden::python(request.venv.clone())?;
-    let goals = chosen(&request.names)?;
+    let goals = turns::chosen(&GOALS, |goal| goal.model, &request.names)?;
     Call::cargo(
         "build --release --locked --package kiln-cli --package kiln --example forward_times",
     )
@@ -82,29 +82,15 @@ pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
             rows.push(row);
         }
     }
-    let mut body = table::section(&rows, request.runs.unwrap_or(RUNS));
-    if let Some(share) = others.busy_share() {
-        body += &turns::busy(share);
-    }
-    println!("{body}");
-    // A part of the networks is a look, not a result.
-    if request.names.is_empty() {
-        page::renew(stamp, "Inference", &body)?;
-    }
     let missed: Vec<String> = rows.iter().flat_map(Row::missed).collect();
-    if !missed.is_empty() {
-        bail!("missed: {}", missed.join("; "));
-    }
-    Ok(())
-}
-
-fn chosen(names: &[String]) -> Result<Vec<&'static Goal>> {
-    if let Some(name) = names.iter().find(|name| GOALS.iter().all(|goal| goal.model != **name)) {
-        let models: Vec<&str> = GOALS.iter().map(|goal| goal.model).collect();
-        bail!("`{name}` isn't measured; there are: {}", models.join(", "));
-    }
-    let wanted = |goal: &&Goal| names.is_empty() || names.iter().any(|name| name == goal.model);
-    Ok(GOALS.iter().filter(wanted).collect())
+    turns::finish(
+        stamp,
+        "Inference",
+        &request.names,
+        table::section(&rows, request.runs.unwrap_or(RUNS)),
+        &others,
+        &missed,
+    )
 }
 
 /// cargo on the rivals' workspace; what it builds lies below the target folder, beside what is ours.
@@ -158,8 +144,11 @@ mod tests {
 
     #[test]
     fn unknown_networks_are_refused() {
-        assert_eq!(chosen(&[]).unwrap().len(), GOALS.len());
-        assert_eq!(chosen(&["vgg16".to_owned()]).unwrap().len(), 1);
-        assert!(chosen(&["vgg17".to_owned()]).is_err());
+        assert_eq!(turns::chosen(&GOALS, |goal| goal.model, &[]).unwrap().len(), GOALS.len());
+        assert_eq!(
+            turns::chosen(&GOALS, |goal| goal.model, &["vgg16".to_owned()]).unwrap().len(),
+            1
+        );
+        assert!(turns::chosen(&GOALS, |goal| goal.model, &["vgg17".to_owned()]).is_err());
     }
 }

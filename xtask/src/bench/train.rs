@@ -6,12 +6,12 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use super::Request;
 use super::peer::Peer;
 use super::quiet::Ticks;
 use super::turns::{self, Engine, Folder, RUNS, executable, script};
-use super::{Request, page};
 use crate::ci::target;
 use crate::command::Call;
 use crate::golden;
@@ -59,7 +59,7 @@ struct Row {
 
 pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
     let python = golden::python(request.venv.clone())?;
-    let goals = chosen(&request.names)?;
+    let goals = turns::chosen(&GOALS, |goal| goal.model, &request.names)?;
     Call::cargo("build --release --locked --package kiln-cli --package kiln --example train_times")
         .run()?;
     let folder = Folder(target()?.join("xtask/bench/train"));
@@ -81,29 +81,8 @@ pub(super) fn run(request: Request, stamp: &Stamp) -> Result<()> {
         println!("{}", row.ratios());
         rows.push(row);
     }
-    let mut body = section(&rows, runs);
-    if let Some(share) = others.busy_share() {
-        body += &turns::busy(share);
-    }
-    println!("{body}");
-    // A part of the networks is a look, not a result.
-    if request.names.is_empty() {
-        page::renew(stamp, "Training", &body)?;
-    }
     let missed: Vec<String> = rows.iter().flat_map(Row::missed).collect();
-    if !missed.is_empty() {
-        bail!("missed: {}", missed.join("; "));
-    }
-    Ok(())
-}
-
-fn chosen(names: &[String]) -> Result<Vec<&'static Goal>> {
-    if let Some(name) = names.iter().find(|name| GOALS.iter().all(|goal| goal.model != **name)) {
-        let models: Vec<&str> = GOALS.iter().map(|goal| goal.model).collect();
-        bail!("`{name}` isn't measured; there are: {}", models.join(", "));
-    }
-    let wanted = |goal: &&Goal| names.is_empty() || names.iter().any(|name| name == goal.model);
-    Ok(GOALS.iter().filter(wanted).collect())
+    turns::finish(stamp, "Training", &request.names, section(&rows, runs), &others, &missed)
 }
 
 /// In the order of [`NAMES`].
@@ -250,7 +229,7 @@ mod tests {
 
     #[test]
     fn unknown_networks_are_refused() {
-        assert_eq!(chosen(&[]).unwrap().len(), GOALS.len());
-        assert!(chosen(&["vgg17".to_owned()]).is_err());
+        assert_eq!(turns::chosen(&GOALS, |goal| goal.model, &[]).unwrap().len(), GOALS.len());
+        assert!(turns::chosen(&GOALS, |goal| goal.model, &["vgg17".to_owned()]).is_err());
     }
 }

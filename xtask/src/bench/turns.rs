@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Times;
 use super::peer::Peer;
 use super::quiet::Ticks;
+use super::{Times, page};
 use crate::command::{Call, root};
+use crate::stamp::Stamp;
 
 /// Timings of each engine, without a wish.
 pub(super) const RUNS: usize = 9;
@@ -96,6 +97,44 @@ pub(super) fn take(
     Ok(())
 }
 
+/// The goals whose networks are named; all, if none is.
+pub(super) fn chosen<G>(
+    goals: &'static [G],
+    model: impl Fn(&G) -> &'static str,
+    names: &[String],
+) -> Result<Vec<&'static G>> {
+    if let Some(name) = names.iter().find(|name| goals.iter().all(|goal| model(goal) != **name)) {
+        let models: Vec<&str> = goals.iter().map(&model).collect();
+        bail!("`{name}` isn't measured; there are: {}", models.join(", "));
+    }
+    let wanted = |goal: &&G| names.is_empty() || names.iter().any(|name| name == model(goal));
+    Ok(goals.iter().filter(wanted).collect())
+}
+
+/// Shows what was measured, beneath `title` in docs/performance.md if it was all of it, and fails for what `missed` its
+/// bar.
+pub(super) fn finish(
+    stamp: &Stamp,
+    title: &str,
+    names: &[String],
+    mut body: String,
+    others: &Ticks,
+    missed: &[String],
+) -> Result<()> {
+    if let Some(share) = others.busy_share() {
+        body += &busy(share);
+    }
+    println!("{body}");
+    // A part of the networks is a look, not a result.
+    if names.is_empty() {
+        page::renew(stamp, title, &body)?;
+    }
+    if !missed.is_empty() {
+        bail!("missed: {}", missed.join("; "));
+    }
+    Ok(())
+}
+
 pub(super) fn script(python: &str, file: &str, arguments: &[&str]) -> Call {
     let file = root().join("xtask").join(file).display().to_string();
     Call::new(python, [file.as_str()].iter().chain(arguments))
@@ -106,7 +145,7 @@ pub(super) fn executable(name: &str) -> String {
 }
 
 /// What a reader must know of other work on the machine.
-pub(super) fn busy(share: f64) -> String {
+fn busy(share: f64) -> String {
     let told = format!(
         " Other work kept the cores busy for {:.0} % of the pauses between timings.",
         100.0 * share

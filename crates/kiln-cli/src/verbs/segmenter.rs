@@ -16,19 +16,6 @@ pub fn is_segmenter(text: &str) -> bool {
     !is_model(text) && Segmenters.has(text)
 }
 
-/// Refuses `text` if it names such a network, where only classifiers will do.
-///
-/// # Errors
-///
-/// Wrong use, with the verbs that take such networks.
-pub fn refuse(text: &str) -> Result<(), Failure> {
-    if !is_segmenter(text) {
-        return Ok(());
-    }
-    Err(Failure::usage(format!("{text} is for segmentation, and this verb is for classifiers"))
-        .hint("`kiln models`, `summary`, `predict`, `kiln forward` and `convert` take it"))
-}
-
 /// Every option of the network `name`, with what `set` changes.
 ///
 /// # Errors

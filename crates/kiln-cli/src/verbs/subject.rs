@@ -134,8 +134,7 @@ pub fn subject(
     }
     let path = Path::new(text);
     if !path.exists() {
-        refuse_detector(text)?;
-        segmenter::refuse(text)?;
+        refuse_others(text)?;
         return Err(unknown(text));
     }
     let options = !set.options.is_empty() || !set.preprocess.is_empty();
@@ -206,17 +205,28 @@ pub fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>, F
         .hint("a line per class, in the network's order"))
 }
 
-/// Refuses `name` if it is a detector's, where only classifiers will do.
+/// Refuses `name` if it is a detector's or of a network for segmentation, where only classifiers will do.
 ///
 /// # Errors
 ///
-/// Wrong use, with the verbs that take detectors.
-pub fn refuse_detector(name: &str) -> Result<(), Failure> {
-    if is_model(name) || !Detectors.has(name) {
+/// Wrong use, with the verbs that take such networks.
+pub fn refuse_others(name: &str) -> Result<(), Failure> {
+    let (what, verbs) = if is_model(name) {
         return Ok(());
-    }
-    Err(Failure::usage(format!("{name} is a detector, and this verb is for classifiers"))
-        .hint("`kiln models`, `kiln summary`, `kiln predict` and `kiln eval` take detectors"))
+    } else if Detectors.has(name) {
+        (
+            "a detector",
+            "`kiln models`, `kiln summary`, `kiln predict` and `kiln eval` take detectors",
+        )
+    } else if segmenter::is_segmenter(name) {
+        (
+            "for segmentation",
+            "`kiln models`, `summary`, `predict`, `kiln forward` and `convert` take it",
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!("{name} is {what}, and this verb is for classifiers")).hint(verbs))
 }
 
 /// Every option of the detector `name`, with what `set` changes.
@@ -234,8 +244,7 @@ pub fn detector_options(name: &str, set: &[String]) -> Result<Options, Failure> 
 ///
 /// If the model or a key is unknown or a value doesn't fit.
 pub fn model_options(model: &str, set: &[String]) -> Result<Options, Failure> {
-    refuse_detector(model)?;
-    segmenter::refuse(model)?;
+    refuse_others(model)?;
     changed(Zoo.defaults(model)?, set)
 }
 

@@ -13,8 +13,7 @@ use crate::errors::Failure;
 use crate::output::{self, argument};
 use crate::target;
 use crate::verbs::data::info;
-use crate::verbs::segmenter;
-use crate::verbs::subject::{is_model, looks_like_a_path, refuse_detector};
+use crate::verbs::subject::{is_model, looks_like_a_path, refuse_others};
 
 /// The file that makes a folder a run.
 const RECIPE: &str = "recipe.toml";
@@ -294,8 +293,7 @@ impl Train {
                 },
             ));
         }
-        refuse_detector(name)?;
-        segmenter::refuse(name)?;
+        refuse_others(name)?;
         Ok(Recipe::named(&Zoo, name)?)
     }
 }
